@@ -1,0 +1,13 @@
+"""The project's own error types: whatever a user's files can do wrong ends in one of these."""
+
+
+class DataError(ValueError):
+    """Something in the data (a file, a row, a key) cannot be used; the message names it and the way out."""
+
+
+class StudyError(RuntimeError):
+    """A study cannot be planned or carried out as asked."""
+
+
+class TrainingError(RuntimeError):
+    """A training run failed (for example the loss became NaN); its reason goes into the run's record."""

@@ -1,0 +1,22 @@
+"""Settings that every test shares: float64 in JAX, one thread per library, no figure windows."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from hypothesis import settings
+
+jax.config.update("jax_enable_x64", True)
+settings.register_profile("project", deadline=None, derandomize=True, print_blob=False)
+settings.load_profile("project")
+
+
+@pytest.fixture
+def float32():
+    """Run one test at JAX's default precision."""
+    with jax.enable_x64(False):
+        yield
