@@ -1,0 +1,175 @@
+"""The data of a study: every source and test set as arrays in the study's folder, made once and memory-mapped.
+
+The embedded world's sources are rendered, written as webdataset shards and read back through `read_pairs`, the path
+that a user's own shards take; the same holds for test sets.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from empirical.errors import StudyError
+from empirical.plan import Draw
+from empirical.records import fingerprint, read_json, write_json
+
+EMBEDDED = "embedded"
+"""In place of a path: the source or test set of this name in the embedded world."""
+
+CAPTION_SAMPLE = 20_000
+"""Captions per source from which a `captions:N` vocabulary is counted."""
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """Where one source's samples lie, and which of them one seed of a study uses.
+
+    `path` is `EMBEDDED` or the user's shards; `needed` is how many samples each of the study's `seeds` draws.
+    """
+
+    name: str
+    path: str
+    seed: int
+    seeds: tuple[int, ...]
+    needed: int
+    image_size: int
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples are rendered (for this seed) or read (for all seeds, when there are that many)."""
+        return self.needed if self.path == EMBEDDED else self.needed * len(self.seeds)
+
+    def folder(self, study: Path) -> Path:
+        """The arrays of this source: one folder per seed for the embedded world, one for all seeds of a user's."""
+        label = f"{self.name}-seed{self.seed}" if self.path == EMBEDDED else self.name
+        return study / "arrays" / label
+
+
+def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
+    """Read a source into arrays (the embedded ones: render and write their shards first); return its account.
+
+    Raises `DataError` when nothing can be read, `StudyError` when there are fewer samples than the study draws.
+    """
+    from empirical.arrays import load_pairs, save_pairs
+    from empirical.shards import expand_shards, read_pairs, write_pairs
+
+    folder = source.folder(study)
+    wanted = {
+        "path": source.path,
+        "num_samples": source.num_samples,
+        "image_size": source.image_size,
+        "origin": _origin(source.path),
+    }
+    stamp = folder.parent / f"{folder.name}.json"
+    if stamp.exists() and folder.exists():
+        made = read_json(stamp)
+        if made["wanted"] == wanted:
+            return made["account"]
+    if source.path == EMBEDDED:
+        from empirical.world import render_source
+
+        shards = study / "shards" / folder.name
+        rendered = render_source(
+            source.name, source.seed, 0, source.num_samples, image_size=source.image_size
+        )
+        paths = [str(path) for path in write_pairs(rendered, shards)]
+        pairs = read_pairs(paths, source.image_size)
+    else:
+        paths = expand_shards(source.path)
+        pairs = read_pairs(paths, source.image_size, limit=source.num_samples)
+    if len(pairs.captions) < source.needed:
+        skipped = f" ({pairs.account.skipped} skipped)" if pairs.account.skipped else ""
+        raise StudyError(
+            f"source {source.name} ({source.path}) has {len(pairs.captions)} usable samples{skipped}; the study draws "
+            f"{source.needed} per seed, since every run has samples of its own: lower --sizes, or add shards"
+        )
+    save_pairs(folder, pairs)
+    account = {
+        "samples": len(load_pairs(folder).captions),
+        "skipped": dict(pairs.account.skipped),
+        "examples": list(pairs.account.examples),
+    }
+    write_json(stamp, {"wanted": wanted, "account": account})
+    return account
+
+
+def prepare_test_set(study: Path, name: str, path: str, image_size: int, num_images: int) -> dict[str, Any]:
+    """Read a test set into arrays (an embedded one: render and write it first); return its account."""
+    from empirical.arrays import save_test_set
+    from empirical.evaluation_sets import load_test_set
+
+    folder = study / "arrays" / f"test-{name}"
+    wanted = {"path": path, "image_size": image_size, "num_images": num_images, "origin": _origin(path)}
+    stamp = folder.parent / f"{folder.name}.json"
+    if stamp.exists() and folder.exists():
+        made = read_json(stamp)
+        if made["wanted"] == wanted:
+            return made["account"]
+    if path == EMBEDDED:
+        from empirical.shards import write_test_set
+        from empirical.world import render_test_set
+
+        path = str(study / "shards" / f"test-{name}")
+        write_test_set(render_test_set(name, num_images, image_size=image_size), Path(path))
+    test_set = load_test_set(name, path, image_size)
+    save_test_set(folder, test_set)
+    account = {
+        "images": len(test_set.labels),
+        "class_names": list(test_set.class_names),
+        "skipped": dict(test_set.account.skipped),
+        "examples": list(test_set.account.examples),
+    }
+    write_json(stamp, {"wanted": wanted, "account": account})
+    return account
+
+
+def _origin(path: str) -> Any:
+    """What the data depends on beyond its path: the world's constants, or names, sizes and times of the files."""
+    if path == EMBEDDED:
+        from empirical.world import WORLD_HASH
+
+        return WORLD_HASH
+    from empirical.shards import expand_shards
+
+    files = [Path(path)] if Path(path).is_dir() else [Path(name) for name in expand_shards(path)]
+    return fingerprint([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+
+
+def sample_order(source: SourceData, available: int) -> np.ndarray:
+    """Which sample stands at each of the `needed` positions of one seed, int64 (needed,).
+
+    The embedded world has a stream of its own for every seed: the identity. A user's samples are shuffled once and,
+    when there are enough, dealt to the seeds without overlap; otherwise each seed takes its own shuffle of all.
+    """
+    if source.path == EMBEDDED:
+        return np.arange(source.needed)
+    if available >= source.needed * len(source.seeds):
+        start = source.seeds.index(source.seed) * source.needed
+        return np.random.default_rng([0, _digest(source.name)]).permutation(available)[
+            start : start + source.needed
+        ]
+    return np.random.default_rng([1, source.seed, _digest(source.name)]).permutation(available)[
+        : source.needed
+    ]
+
+
+def _digest(text: str) -> int:
+    return int(fingerprint(text), 16)
+
+
+def gather(
+    study: Path, sources: Mapping[str, SourceData], draws: Sequence[Draw]
+) -> tuple[np.ndarray, list[str]]:
+    """Images uint8 (n, 3, S, S) and captions of the draws, one after the other."""
+    from empirical.arrays import load_pairs
+
+    images, captions = [], []
+    for draw in draws:
+        source = sources[draw.source]
+        pairs = load_pairs(source.folder(study))
+        chosen = sample_order(source, len(pairs.captions))[draw.start : draw.start + draw.count]
+        images.append(np.asarray(pairs.images[chosen]))
+        captions += [pairs.captions[i] for i in chosen]
+    return np.concatenate(images), captions

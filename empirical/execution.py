@@ -1,0 +1,196 @@
+"""One run from start to record: gather samples, train, evaluate on every test set, write the record last.
+
+`execute_run` is what a worker process calls. A record appears only after the weights and logits it speaks of are on
+disk, so a run that was interrupted anywhere simply runs again.
+"""
+
+import io
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from empirical.data import SourceData, gather
+from empirical.errors import DataError
+from empirical.plan import RunSpec, split_counts
+from empirical.records import FORMAT, environment, fingerprint, write_atomically, write_json
+from empirical.train import Recipe
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """Everything a run needs to know about its study besides its own spec; plain values, so workers can receive it."""
+
+    folder: Path
+    sources: Mapping[str, Mapping[int, SourceData]]
+    test_sets: tuple[str, ...]
+    reference: str
+    model: str
+    recipe: Recipe
+    device: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def run_fingerprint(self, spec: RunSpec) -> str:
+        """Identifies the run's settings: the same name with another fingerprint is another experiment."""
+        return fingerprint({"settings": dict(self.settings), "spec": spec.as_dict()})
+
+    def record_path(self, name: str) -> Path:
+        """Where the run's record lies."""
+        return self.folder / "records" / f"{name}.json"
+
+    def logits_path(self, name: str, test_set: str) -> Path:
+        """Where the run's logits on one test set lie, float32 (images, classes)."""
+        return self.folder / "logits" / name / f"{test_set}.npy"
+
+    def weights_path(self, name: str) -> Path:
+        """Where the run's weights lie."""
+        return self.folder / "models" / f"{name}.safetensors"
+
+
+def training_seed(spec: RunSpec) -> int:
+    """Seed of initialisation and sample order: different for every run, the same whenever the run is repeated."""
+    return zlib.crc32(spec.name.encode())
+
+
+def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
+    """Carry out one run and return its record (already written)."""
+    started = time.perf_counter()
+    if spec.heads:
+        logits, details = _average_heads(context, spec), {"heads": list(spec.heads)}
+    else:
+        logits, details = _train_and_evaluate(context, spec)
+    results = {}
+    for name, (scores, labels) in logits.items():
+        path = context.logits_path(spec.name, name)
+        write_atomically(path, lambda temporary, scores=scores: _save_array(temporary, scores))
+        results[name] = {
+            "num_classes": int(scores.shape[1]),
+            "num_images": len(labels),
+            "num_correct": int((scores.argmax(1) == labels).sum()),
+        }
+    record = {
+        "format": FORMAT,
+        "run": spec.name,
+        "kind": spec.kind,
+        "sources": spec.sources,
+        "n_train": spec.n_train,
+        "seed": spec.seed,
+        "heads_n_train": spec.heads_n_train,
+        "filter": spec.filter.scorer_source if spec.filter else "",
+        "kept_share": spec.filter.kept_share if spec.filter else 1.0,
+        "spec": spec.as_dict(),
+        "shares": _shares_account(spec),
+        "results": results,
+        "fingerprint": context.run_fingerprint(spec),
+        "settings": dict(context.settings),
+        **details,
+        "environment": environment(context.device),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    write_json(context.record_path(spec.name), record)
+    return record
+
+
+def _train_and_evaluate(
+    context: StudyContext, spec: RunSpec
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
+    from empirical.model import build_model, load_config, save_weights
+    from empirical.tokenizer import load_tokenizer
+    from empirical.train import train
+    from empirical.zero_shot import zero_shot_classifier, zero_shot_logits
+
+    tokenizer = load_tokenizer(context.folder / "tokenizer.json")
+    sources = {name: by_seed[spec.seed] for name, by_seed in context.sources.items()}
+    images, captions = gather(context.folder, sources, spec.draws)
+    filtering = None
+    if spec.filter is not None:
+        images, captions, filtering = _filter_pool(context, spec, images, captions, tokenizer)
+    seed = training_seed(spec)
+    model = build_model(load_config(context.model), tokenizer, seed)
+    log = train(model, images, tokenizer(captions), context.recipe, seed, device=context.device)
+    save_weights(model, context.weights_path(spec.name))
+    logits = {}
+    for name in context.test_sets:
+        test_set = _load_test_set(context, name)
+        classifier = zero_shot_classifier(
+            model, tokenizer, test_set.class_names, test_set.templates, context.device
+        )
+        logits[name] = (
+            zero_shot_logits(model, classifier, test_set.images, context.device),
+            np.asarray(test_set.labels),
+        )
+    details: dict[str, Any] = {"training_seed": seed, "training": asdict(log)}
+    if filtering is not None:
+        details["filtering"] = filtering
+    return logits, details
+
+
+def _filter_pool(
+    context: StudyContext,
+    spec: RunSpec,
+    images: np.ndarray,
+    captions: list[str],
+    tokenizer: Callable[[list[str]], Any],
+) -> tuple[np.ndarray, list[str], dict[str, Any]]:
+    """Make the noisy pool, score it with the filter's CLIP and keep the best share."""
+    from empirical.filtering import clip_scores, keep_share, shuffle_captions
+    from empirical.model import build_model, load_config, load_weights
+
+    assert spec.filter is not None
+    rng = np.random.default_rng([spec.seed, spec.filter.pool_size, zlib.crc32(spec.sources.encode())])
+    captions, is_junk = shuffle_captions(captions, spec.filter.junk_share, rng)
+    kept = np.arange(len(captions))
+    account: dict[str, Any] = {"pool_size": len(captions), "junk_in_pool": int(is_junk.sum())}
+    if spec.filter.scorer is not None:
+        scorer = build_model(load_config(context.model), tokenizer, seed=0)
+        load_weights(scorer, context.weights_path(spec.filter.scorer))
+        scores = clip_scores(scorer, images, tokenizer(captions), context.device)
+        kept = keep_share(scores, spec.filter.kept_share)
+        account |= {"scorer": spec.filter.scorer, "threshold": float(scores[kept].min())}
+    account |= {"kept": len(kept), "junk_kept": int(is_junk[kept].sum())}
+    return images[kept], [captions[i] for i in kept], account
+
+
+def _average_heads(context: StudyContext, spec: RunSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    from empirical.zero_shot import average_logits
+
+    weights = [share for _, share in spec.shares]
+    averaged = {}
+    for name in context.test_sets:
+        heads = [np.load(context.logits_path(head, name), allow_pickle=False) for head in spec.heads]
+        averaged[name] = (average_logits(heads, weights), np.asarray(_load_test_set(context, name).labels))
+    return averaged
+
+
+def _load_test_set(context: StudyContext, name: str) -> Any:
+    from empirical.arrays import load_test_set_arrays
+
+    test_set = load_test_set_arrays(context.folder / "arrays" / f"test-{name}")
+    if not len(test_set.labels):
+        raise DataError(f"test set {name}: no image could be read")
+    return test_set
+
+
+def _shares_account(spec: RunSpec) -> list[dict[str, Any]]:
+    """Requested and realised share of every source."""
+    drawn = sum(draw.count for draw in spec.draws)
+    counts = [None] * len(spec.shares) if spec.heads else list(split_counts(spec.shares, drawn))
+    return [
+        {
+            "source": source,
+            "requested": share,
+            "samples": count,
+            "realised": count / drawn if count else None,
+        }
+        for (source, share), count in zip(spec.shares, counts, strict=True)
+    ]
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array.astype(np.float32), allow_pickle=False)
+    path.write_bytes(buffer.getvalue())

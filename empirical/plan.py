@@ -1,0 +1,311 @@
+"""A study as a list of runs: which samples each run sees, named so that a finished run is never repeated.
+
+`Study design -> plan_runs -> [RunSpec]`. Every run says exactly which positions of which source it draws:
+
+* the single-source run of each size has its own samples (sizes are **not** nested subsets), so that two points of a
+  line are independent;
+* input mixtures draw samples that no single-source run saw, so that a prediction and the measurement that judges it
+  share nothing but the test images;
+* pools for filtering have samples of their own again.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from empirical.errors import StudyError
+
+Kind = Literal["single", "input_mixing", "output_mixing", "filtered"]
+Shares = tuple[tuple[str, float], ...]
+"""Sources with their shares, in the order in which they are written."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """`count` consecutive samples of one source (in its seeded order), from position `start` on."""
+
+    source: str
+    start: int
+    count: int
+
+
+@dataclass(frozen=True)
+class FilterSpec:
+    """How a noisy pool is made and filtered.
+
+    `pool_size` pairs, of which the share `junk_share` gets the caption of another pair; the CLIP of run `scorer`
+    (None: no filter) scores them and the share `kept_share` with the highest scores is trained on.
+    """
+
+    junk_share: float
+    kept_share: float
+    pool_size: int
+    scorer: str | None
+    scorer_source: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: what it is trained on (or which heads it averages), at which size, with which seed."""
+
+    kind: Kind
+    shares: Shares
+    n_train: int
+    seed: int
+    draws: tuple[Draw, ...] = ()
+    heads: tuple[str, ...] = ()
+    heads_n_train: str = ""
+    filter: FilterSpec | None = None
+
+    @property
+    def sources(self) -> str:
+        """The data in words: `stock`, `stock:0.5+snapshots:0.5` or `alt_text+junk:0.35`."""
+        if self.filter is not None:
+            return f"{format_shares(self.shares)}+junk:{self.filter.junk_share:g}"
+        return format_shares(self.shares)
+
+    @property
+    def name(self) -> str:
+        """Unique, file-safe name of the run."""
+        parts = [self.kind, self.sources.replace(":", "_"), f"n{self.n_train}"]
+        if self.heads_n_train:
+            parts.append(f"heads_{self.heads_n_train}")
+        if self.filter is not None:
+            parts += [f"filter_{self.filter.scorer_source}", f"kept{self.filter.kept_share:g}"]
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    @property
+    def cost(self) -> int:
+        """Training samples per epoch: what the time of a run is proportional to (0 for an ensemble)."""
+        return 0 if self.heads else self.n_train
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the runs that must be finished first."""
+        scorer = self.filter.scorer if self.filter is not None else None
+        return self.heads + ((scorer,) if scorer else ())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> "RunSpec":
+        """Inverse of `as_dict`."""
+        fields = dict(value)
+        fields["shares"] = tuple((source, share) for source, share in fields["shares"])
+        fields["draws"] = tuple(Draw(**draw) for draw in fields["draws"])
+        fields["heads"] = tuple(fields["heads"])
+        fields["filter"] = FilterSpec(**fields["filter"]) if fields["filter"] else None
+        return RunSpec(**fields)
+
+
+@dataclass(frozen=True)
+class FilteringDesign:
+    """The filtering part of a study: one source's pool at several sizes, filtered by several CLIPs or not at all."""
+
+    source: str
+    junk_share: float
+    kept_share: float
+    pool_sizes: tuple[int, ...]
+    scorers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a study compares: sources x sizes x seeds, the mixtures with their sizes, and the filtered pools."""
+
+    sources: tuple[str, ...]
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    mixtures: tuple[Shares, ...] = ()
+    mixture_sizes: tuple[int, ...] = ()
+    filtering: tuple[FilteringDesign, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for size in self.sizes + self.mixture_sizes:
+            if size < 2:
+                raise StudyError(f"size {size}: a run needs at least 2 training samples")
+        for name, values in (("sizes", self.sizes), ("seeds", self.seeds), ("sources", self.sources)):
+            if not values or len(set(values)) != len(values):
+                raise StudyError(f"{name} {values}: at least one, and each only once")
+        for shares in self.mixtures:
+            check_shares(shares, self.sources)
+        for size in self.mixture_sizes:
+            if size not in self.sizes:
+                raise StudyError(
+                    f"mixture size {size} is not among the single-source sizes {self.sizes}, which its prediction needs"
+                )
+        for filtering in self.filtering:
+            for source in (filtering.source, *filtering.scorers):
+                if source not in self.sources:
+                    raise StudyError(
+                        f"filtering names the source {source!r}; the study has {', '.join(self.sources)}"
+                    )
+            for name, share in (("junk share", filtering.junk_share), ("kept share", filtering.kept_share)):
+                if not 0 <= share <= 1:
+                    raise StudyError(f"{name} {share}: must lie in [0, 1]")
+
+
+def check_shares(shares: Shares, sources: Sequence[str]) -> None:
+    """Raise `StudyError` unless the shares are positive, sum to 1 and name known sources, each once."""
+    names = [source for source, _ in shares]
+    for source, share in shares:
+        if source not in sources:
+            raise StudyError(f"mixture names the source {source!r}; the study has {', '.join(sources)}")
+        if not (share > 0 and math.isfinite(share)):
+            raise StudyError(
+                f"share {share} of {source} in a mixture: every share must be positive (leave the source out instead)"
+            )
+    if len(set(names)) != len(names):
+        raise StudyError(f"mixture {format_shares(shares)} names a source twice")
+    total = sum(share for _, share in shares)
+    if abs(total - 1) > 1e-6:
+        raise StudyError(f"shares of mixture {format_shares(shares)} sum to {total:.6g}; they must sum to 1")
+
+
+def format_shares(shares: Shares) -> str:
+    """`stock:0.5+snapshots:0.5`; a single source is its bare name."""
+    if len(shares) == 1:
+        return shares[0][0]
+    return "+".join(f"{source}:{share:.6g}" for source, share in shares)
+
+
+def parse_shares(text: str) -> Shares:
+    """Inverse of `format_shares`, for the command line: `stock:0.2+snapshots:0.8`."""
+    parts = []
+    for part in text.split("+"):
+        source, _, share = part.partition(":")
+        try:
+            parts.append((source.strip(), float(share)))
+        except ValueError:
+            raise StudyError(
+                f"mixture {text!r}: expected SOURCE:SHARE+SOURCE:SHARE, for example stock:0.5+snapshots:0.5"
+            ) from None
+    return tuple(parts)
+
+
+def split_counts(shares: Shares, total: int) -> tuple[int, ...]:
+    """Whole numbers of samples that add up to `total`, closest to the shares asked (largest remainders first)."""
+    exact = [share * total for _, share in shares]
+    counts = [math.floor(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    for (source, share), count in zip(shares, counts, strict=True):
+        if count < 1:
+            raise StudyError(
+                f"share {share:g} of {source} is less than one sample of {total}: use a larger size"
+            )
+    return tuple(counts)
+
+
+class _Positions:
+    """Hands out disjoint ranges of a source's samples, by purpose; the same purpose always gets the same range."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+        self._given: dict[tuple[str, Any], tuple[int, int]] = {}
+
+    def take(self, source: str, purpose: Any, count: int) -> Draw:
+        key = (source, purpose)
+        if key not in self._given:
+            start = self._next.get(source, 0)
+            self._given[key] = (start, count)
+            self._next[source] = start + count
+        start, reserved = self._given[key]
+        if count > reserved:
+            raise AssertionError(f"{purpose} of {source} reserved {reserved} samples, asked for {count}")
+        return Draw(source, start, count)
+
+
+def plan_runs(design: Design) -> list[RunSpec]:
+    """All runs of a study, in the order in which they are worth doing: the first pair and its mixtures come first."""
+    positions = _Positions()
+    head_sizes: dict[str, set[int]] = {source: set(design.sizes) for source in design.sources}
+    mixture_reserve: dict[tuple[str, int], int] = {}
+    for shares, size in itertools.product(design.mixtures, design.mixture_sizes):
+        for (source, _), count in zip(shares, split_counts(shares, size), strict=True):
+            head_sizes[source].add(count)
+            mixture_reserve[source, size] = max(mixture_reserve.get((source, size), 0), count)
+    # Reserve in a fixed order, so that positions do not depend on the order in which runs are listed.
+    for source in design.sources:
+        for size in sorted(head_sizes[source]):
+            positions.take(source, ("single", size), size)
+        for size in sorted(design.mixture_sizes):
+            if (source, size) in mixture_reserve:
+                positions.take(source, ("mixture", size), mixture_reserve[source, size])
+
+    def single(source: str, size: int, seed: int) -> RunSpec:
+        draw = positions.take(source, ("single", size), size)
+        return RunSpec("single", ((source, 1.0),), size, seed, draws=(draw,))
+
+    runs: dict[str, RunSpec] = {}
+
+    def add(spec: RunSpec) -> None:
+        runs.setdefault(spec.name, spec)
+
+    def add_mixture(shares: Shares, size: int, seed: int) -> None:
+        counts = split_counts(shares, size)
+        names = [source for source, _ in shares]
+        draws = tuple(
+            positions.take(s, ("mixture", size), count) for s, count in zip(names, counts, strict=True)
+        )
+        add(RunSpec("input_mixing", shares, size, seed, draws=draws))
+        for label, head_counts in (("each", (size,) * len(names)), ("share", counts)):
+            heads = [single(source, count, seed) for source, count in zip(names, head_counts, strict=True)]
+            for head in heads:
+                add(head)
+            add(
+                RunSpec(
+                    "output_mixing",
+                    shares,
+                    size,
+                    seed,
+                    heads=tuple(h.name for h in heads),
+                    heads_n_train=label,
+                )
+            )
+
+    first_pair = {source for source, _ in design.mixtures[0]} if design.mixtures else set()
+    ordered = [s for s in design.sources if s in first_pair] + [
+        s for s in design.sources if s not in first_pair
+    ]
+    mixtures_now = [shares for shares in design.mixtures if {s for s, _ in shares} == first_pair]
+    mixtures_later = [shares for shares in design.mixtures if shares not in mixtures_now]
+    for group, mixtures in (
+        (ordered[: len(first_pair)], mixtures_now),
+        (ordered[len(first_pair) :], mixtures_later),
+    ):
+        for seed, size, source in itertools.product(design.seeds, sorted(design.sizes, reverse=True), group):
+            add(single(source, size, seed))
+        for shares, seed, size in itertools.product(
+            mixtures, design.seeds, sorted(design.mixture_sizes, reverse=True)
+        ):
+            add_mixture(shares, size, seed)
+    for filtering, seed in itertools.product(design.filtering, design.seeds):
+        _add_filtered(filtering, seed, max(design.sizes), positions, single, add)
+    return list(runs.values())
+
+
+def _add_filtered(
+    filtering: FilteringDesign, seed: int, scorer_size: int, positions: _Positions, single: Any, add: Any
+) -> None:
+    for pool_size in sorted(filtering.pool_sizes, reverse=True):
+        draw = positions.take(filtering.source, ("pool", filtering.junk_share, pool_size), pool_size)
+        for scorer_source in (None, *filtering.scorers):
+            kept_share = filtering.kept_share if scorer_source else 1.0
+            scorer = single(scorer_source, scorer_size, seed).name if scorer_source else None
+            spec = FilterSpec(filtering.junk_share, kept_share, pool_size, scorer, scorer_source or "none")
+            n_train = round(kept_share * pool_size)
+            add(RunSpec("filtered", ((filtering.source, 1.0),), n_train, seed, draws=(draw,), filter=spec))
+
+
+def samples_needed(runs: Sequence[RunSpec]) -> dict[str, int]:
+    """How many samples of each source (per seed) the runs draw."""
+    needed: dict[str, int] = {}
+    for draw in (draw for run in runs for draw in run.draws):
+        needed[draw.source] = max(needed.get(draw.source, 0), draw.start + draw.count)
+    return needed

@@ -1,0 +1,141 @@
+"""Progress of a study: a bar with the time remaining on a terminal, a plain log elsewhere, silence when asked."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+)
+from rich.text import Text
+
+
+def format_duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s` or `2 h 14 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class _Remaining(ProgressColumn):
+    def __init__(self, owner: "StudyProgress") -> None:
+        super().__init__()
+        self.owner = owner
+
+    def render(self, task: Task) -> Text:
+        return Text(self.owner.remaining_text(), style="cyan")
+
+
+class StudyProgress:
+    """Receives a study's events and shows them; time remaining is measured cost against cost still to come."""
+
+    redraw_seconds = 75.0
+    """Figures are redrawn at most this often while runs finish."""
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self._bar: Progress | None = None
+        self._costs: dict[str, float] = {}
+        self._cost_done = 0.0
+        self._cost_total = 0.0
+        self._started = 0.0
+        self._runs_done = 0
+        self._runs_total = 0
+
+    def start(self, costs: Mapping[str, float], *, already: int, total: int) -> None:
+        """Begin: what each task is expected to cost, how many runs are already finished, how many there are."""
+        self._costs = dict(costs)
+        self._cost_total = sum(costs.values())
+        self._started = time.monotonic()
+        self._runs_done, self._runs_total = already, total
+        if already:
+            self.say(f"{already} of {total} runs are already finished and are not repeated")
+        if not self.quiet and self.console.is_terminal:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Remaining(self),
+            )
+            self._bar = Progress(*columns, console=self.console)
+            self._bar.add_task("runs", total=total, completed=already)
+            self._bar.start()
+
+    def stop(self) -> None:
+        """End the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def say(self, message: str) -> None:
+        """One line for the reader."""
+        if not self.quiet:
+            self.console.print(message, markup=False)
+
+    def warn(self, message: str) -> None:
+        """A line that is shown even when quiet."""
+        self.console.print(f"warning: {message}", style="yellow", markup=False)
+
+    def remaining_text(self) -> str:
+        """Time remaining, from the cost done so far."""
+        if self._cost_done <= 0:
+            return "estimating time"
+        elapsed = time.monotonic() - self._started
+        return (
+            f"about {format_duration(elapsed * (self._cost_total - self._cost_done) / self._cost_done)} left"
+        )
+
+    def data_ready(self, name: str, account: Mapping[str, Any] | None) -> None:
+        """A source or test set is in place; what was skipped is said, never hidden."""
+        self._cost_done += self._costs.get(name, 0.0)
+        skipped = dict((account or {}).get("skipped", {}))
+        if skipped:
+            reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
+            examples = "; ".join((account or {}).get("examples", [])[:3])
+            self.warn(
+                f"{name.removeprefix('data/')}: {sum(skipped.values())} samples skipped ({reasons}), for example {examples}"
+            )
+
+    def finished(self, record: Mapping[str, Any], reference: str) -> None:
+        """A run is finished."""
+        self._cost_done += self._costs.get(record["run"], 0.0)
+        self._runs_done += 1
+        if self._bar is not None:
+            self._bar.update(
+                self._bar.task_ids[0], completed=self._runs_done, description=record["sources"][:40]
+            )
+        elif not self.quiet:
+            counts = record["results"][reference]
+            accuracy = counts["num_correct"] / counts["num_images"]
+            label = record["kind"].replace("_", " ") + (
+                f", filter {record['filter']}" if record["filter"] else ""
+            )
+            self.console.print(
+                f"[{self._runs_done}/{self._runs_total}] {record['sources']} ({label}, n={record['n_train']}, "
+                f"seed {record['seed']}): "
+                f"{reference} {accuracy:.1%}; {self.remaining_text()}",
+                markup=False,
+            )
+
+    def failed(self, name: str, reason: str) -> None:
+        """A run failed; the others go on."""
+        self._cost_done += self._costs.get(name, 0.0)
+        self.warn(f"{name} failed: {reason}")
+
+    def drawn(self, path: Path, *, first: bool) -> None:
+        """The figure has been drawn from what is finished so far."""
+        if first:
+            self.say(f"the first pair and its mixtures are in: look at {path} (it refreshes as runs finish)")

@@ -1,0 +1,86 @@
+"""What a study leaves behind for people: tidy tables, figures and a printed summary, from its records alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from empirical.figures.mixtures import draw_filtering, draw_predictions_vs_measurements
+from empirical.prediction import predict_mixtures
+from empirical.records import environment, write_atomically, write_json
+from empirical.robustness import fit_trends
+from empirical.scoring import format_summary, score_rules
+from empirical.tables import accuracies_table, write_table
+
+if TYPE_CHECKING:
+    from empirical.study import Study
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The tables of a study, the summary as text, and the runs that failed with their reasons."""
+
+    accuracies: pd.DataFrame
+    trends: pd.DataFrame
+    predictions: pd.DataFrame
+    scores: pd.DataFrame
+    summary: str
+    failures: Mapping[str, str]
+
+
+def write_results(
+    study: "Study", records: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str], *, partial: bool
+) -> StudyResults:
+    """Write accuracies.csv, trends.csv, predictions.csv, scores.csv, the figures, summary.txt and provenance.json.
+
+    `partial`: the study is still running; the printed summary and the slower figures wait for its end.
+    """
+    folder, reference = study.context.folder, study.context.reference
+    # Records in plan order: the tables do not depend on which run happened to finish first.
+    ordered = [records[run.name] for run in study.runs if run.name in records]
+    accuracies = accuracies_table(ordered)
+    trends = fit_trends(accuracies, reference=reference)
+    predictions = predict_mixtures(accuracies, reference=reference)
+    write_table(accuracies, folder / "accuracies.csv")
+    write_table(trends, folder / "trends.csv")
+    write_table(predictions, folder / "predictions.csv")
+    draw_predictions_vs_measurements(
+        accuracies, trends, predictions, folder / "predictions_vs_measurements", reference=reference
+    )
+    if (accuracies["kind"] == "filtered").any():
+        draw_filtering(accuracies, trends, folder / "filtering", reference=reference)
+    if partial:
+        return StudyResults(accuracies, trends, predictions, pd.DataFrame(), "", failures)
+    scores = score_rules(predictions)
+    write_table(scores, folder / "scores.csv")
+    summary = format_summary(accuracies, trends, predictions, scores, reference=reference)
+    write_atomically(folder / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
+    write_json(folder / "provenance.json", provenance(study, ordered, failures))
+    return StudyResults(accuracies, trends, predictions, scores, summary, failures)
+
+
+def provenance(
+    study: "Study", records: list[Mapping[str, Any]], failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings, seeds, versions, device and time behind the tables."""
+    devices = sorted({record["environment"]["device_name"] for record in records})
+    return {
+        "settings": dict(study.context.settings),
+        "seeds": list(study.design.seeds),
+        "runs": len(records),
+        "failed": dict(failures),
+        "training_seconds": round(sum(record["seconds"] for record in records), 1),
+        "environment": environment(study.context.device),
+        "devices": devices,
+    }
+
+
+def output_paths(folder: Path) -> list[Path]:
+    """The files a reader looks at first."""
+    names = (
+        "predictions_vs_measurements.png", "filtering.png", "world.png", "accuracies.csv", "trends.csv",
+        "predictions.csv", "scores.csv", "summary.txt", "records",
+    )  # fmt: skip
+    return [folder / name for name in names if (folder / name).exists()]

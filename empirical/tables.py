@@ -1,0 +1,48 @@
+"""Tidy tables of a study: `accuracies.csv` from the records, every table written atomically.
+
+Columns of `accuracies.csv`: run, kind, sources, n_train, seed, test_set, num_classes, num_images, num_correct,
+accuracy, accuracy_low, accuracy_high (Clopper-Pearson, 95%), probit, dprime, heads_n_train, filter, kept_share.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from theory.counts import clopper_pearson
+
+from empirical.records import write_atomically
+from theory.links import dprime, probit
+
+ACCURACY_COLUMNS = (
+    "run", "kind", "sources", "n_train", "seed", "test_set", "num_classes", "num_images", "num_correct",
+    "accuracy", "accuracy_low", "accuracy_high", "probit", "dprime", "heads_n_train", "filter", "kept_share",
+)  # fmt: skip
+
+
+def accuracies_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per run and test set; accuracy 0 or 1 has an infinite probit and d', its interval says how far."""
+    keys = ("run", "kind", "sources", "n_train", "seed", "heads_n_train", "filter", "kept_share")
+    rows = [
+        {**{key: record[key] for key in keys}, "test_set": name, **counts}
+        for record in records
+        for name, counts in record["results"].items()
+    ]
+    if not rows:
+        return pd.DataFrame(columns=list(ACCURACY_COLUMNS))
+    table = pd.DataFrame(rows)
+    correct, images = table["num_correct"].to_numpy(), table["num_images"].to_numpy()
+    table["accuracy"] = correct / images
+    low, high = clopper_pearson(correct, images)
+    table["accuracy_low"], table["accuracy_high"] = np.asarray(low), np.asarray(high)
+    table["probit"] = np.asarray(probit(table["accuracy"].to_numpy()))
+    table["dprime"] = np.asarray(dprime(table["accuracy"].to_numpy(), table["num_classes"].to_numpy()))
+    return table[list(ACCURACY_COLUMNS)].sort_values(
+        ["kind", "sources", "n_train", "heads_n_train", "filter", "seed", "test_set"], ignore_index=True
+    )
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically; floats keep 9 significant digits."""
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.9g"))

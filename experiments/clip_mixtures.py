@@ -1,0 +1,206 @@
+"""Train CLIP on sources and their mixtures, and judge theory's predictions by the measurements.
+
+Every single-source CLIP is trained at several sizes; theory, told only these, predicts each mixture's robustness; the
+mixtures are trained on samples no single-source run saw, and both land on the same plot. A study that is stopped and
+started again in the same folder repeats no finished run.
+
+Examples:
+    python experiments/clip_mixtures.py                       the default study (8-10 minutes on 2 cores)
+    python experiments/clip_mixtures.py --preset smoke        a quick look (under a minute)
+    python experiments/clip_mixtures.py --source cc=cc12m/{00000..00099}.tar --source yfcc=yfcc/*.tar \\
+        --test-set imagenet=val/ --test-set sketch=sketch/ --reference imagenet
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class Arguments:
+    """Train CLIP on sources and mixtures; draw theory's predictions beside the measurements."""
+
+    preset: Literal["smoke", "default", "full", "gpu"] = "default"
+    """smoke: under a minute; default: 8-10 minutes on 2 cores; full: overnight on a CPU; gpu: the full study on a GPU."""
+    out: Path = Path("runs/clip_mixtures")
+    """Folder for records, tables and figures. Start again in the same folder to continue a stopped study."""
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")] = (
+        field(default=())
+    )
+    """Your own source as webdataset shards (brace expansion, globs or a folder); repeat for each source.
+    Replaces the embedded world; needs --test-set."""
+    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
+        field(default=())
+    )
+    """A test set: an ImageFolder or webdataset shards with `cls`; repeat for the reference and each shift."""
+    reference: str = ""
+    """Which test set is the reference (x axis). Default: the one called `reference`, otherwise the first."""
+    tokenizer: str = ""
+    """`open_clip` (default for your own sources), `captions:N` (the N most frequent words of the captions) or `world`."""
+    model: str = ""
+    """open_clip JSON config: `conv_tower` (default), `modified_resnet`, or a path to your own."""
+    sizes: tuple[int, ...] = ()
+    """Training-set sizes, instead of the preset's. Powers of two keep half sizes on the grid."""
+    num_seeds: int = 0
+    """Number of seeds, instead of the preset's."""
+    epochs: int = 0
+    """Epochs per run, instead of the preset's."""
+    test_images: int = 0
+    """Images per embedded test set, instead of the preset's."""
+    seed: int = 0
+    """First seed; the study uses seed, seed + 1, ..."""
+    jobs: int = 0
+    """Worker processes (default: one per core, divided by --threads)."""
+    threads: int = 1
+    """Threads per worker. Two models with one thread each are faster than one model with two threads."""
+    device: str = "auto"
+    """cpu, cuda, or auto (cuda for the gpu preset when there is one, else cpu)."""
+    dry_run: bool = False
+    """Print what would be run, and stop."""
+    quiet: bool = False
+    """Print only the summary, warnings and errors."""
+
+
+def main() -> int:
+    """Parse, run, print."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    # The package imports PyTorch: thread limits must stand before that, here as in the workers.
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from empirical.errors import DataError, StudyError, TrainingError
+
+    try:
+        return run(arguments)
+    except (DataError, StudyError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; finished runs are kept: run the same command to continue in {arguments.out}",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out the study the arguments describe."""
+    from empirical.progress import StudyProgress
+    from empirical.results import output_paths
+    from empirical.study import plan_study, run_study
+
+    options = study_options(arguments)
+    progress = StudyProgress(quiet=arguments.quiet)
+    if arguments.dry_run:
+        print_plan(plan_study(options), progress)
+        return 0
+    if not options.test_sets:
+        draw_world_once(arguments.out, progress)
+    results = run_study(options, progress)
+    print(results.summary)
+    print("\nWritten:")
+    for path in output_paths(arguments.out):
+        print(f"  {path}")
+    if results.failures:
+        print(
+            f"\n{len(results.failures)} tasks failed (reasons in {arguments.out / 'failed'}); the same command tries them again."
+        )
+    print(f"\nNext: {next_command(arguments)}")
+    return 1 if results.failures else 0
+
+
+def study_options(arguments: Arguments):
+    """The arguments as the study understands them."""
+    from empirical.study import StudyOptions
+
+    overrides = {
+        name: getattr(arguments, name)
+        for name in ("sizes", "num_seeds", "epochs", "test_images")
+        if getattr(arguments, name)
+    }
+    return StudyOptions(
+        out=arguments.out,
+        preset=arguments.preset,
+        sources=named_paths(arguments.source, "--source"),
+        test_sets=named_paths(arguments.test_set, "--test-set"),
+        reference=arguments.reference,
+        tokenizer=arguments.tokenizer,
+        model=arguments.model,
+        device=choose_device(arguments),
+        jobs=arguments.jobs or max(1, len(os.sched_getaffinity(0)) // max(1, arguments.threads)),
+        threads=arguments.threads,
+        seed=arguments.seed,
+        overrides=overrides,
+    )
+
+
+def named_paths(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """`NAME=PATH` pairs as a dictionary."""
+    from empirical.errors import StudyError
+
+    named: dict[str, str] = {}
+    for value in values:
+        name, separator, path = value.partition("=")
+        if not (name and separator and path):
+            raise StudyError(f"{option} {value!r}: expected NAME=PATH")
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise StudyError(
+                f"{option} {value!r}: a name has letters, digits, '-' and '_' only, since files are named after it"
+            )
+        if name in named:
+            raise StudyError(f"{option}: the name {name!r} is given twice")
+        named[name] = path
+    return named
+
+
+def choose_device(arguments: Arguments) -> str:
+    """The device asked for; `auto` takes a GPU for the gpu preset only."""
+    if arguments.device != "auto":
+        return arguments.device
+    import torch
+
+    return "cuda" if arguments.preset == "gpu" and torch.cuda.is_available() else "cpu"
+
+
+def draw_world_once(out: Path, progress) -> None:
+    """The contact sheet of the embedded world, drawn before anything is trained."""
+    if (out / "world.png").exists():
+        return
+    from empirical.contact_sheet import draw_world
+
+    out.mkdir(parents=True, exist_ok=True)
+    draw_world(out / "world")
+    progress.say(f"the embedded world: {out / 'world.png'}")
+
+
+def print_plan(study, progress) -> None:
+    """What `--dry-run` prints: runs and samples by kind, and an estimate of the time."""
+    from empirical.study import describe_plan
+
+    rows = describe_plan(study)
+    progress.say(f"{'kind':<16}{'runs':>6}{'training samples seen':>24}")
+    for kind, count, samples in rows:
+        progress.say(f"{kind:<16}{count:>6}{samples:>24,}")
+    progress.say(f"{'total':<16}{sum(r[1] for r in rows):>6}{sum(r[2] for r in rows):>24,}")
+    progress.say(
+        "seeds "
+        + ", ".join(map(str, study.design.seeds))
+        + f"; records go to {study.context.folder / 'records'}"
+    )
+
+
+def next_command(arguments: Arguments) -> str:
+    """The one command worth trying next."""
+    if arguments.preset == "smoke":
+        return "python experiments/clip_mixtures.py    (the default study: six sources, 8-10 minutes)"
+    fresh = f"python experiments/clip_mixtures.py --seed {arguments.seed + 2} --out {arguments.out}_fresh"
+    return f"{fresh}    (the same study on seeds no one has seen)"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
