@@ -69,7 +69,8 @@ def run_tasks(
     """Yield an `Outcome` for each task as it finishes; earlier tasks in the list are started first.
 
     A task that raises fails alone; tasks that need it fail with it, by name. When a worker dies (killed, out of
-    memory) the tasks that were running are tried once more on fresh workers, and the others go on.
+    memory) nobody can tell which task it was working on: the ones in flight are tried again one at a time, so that
+    only the one that kills its worker fails.
     """
     waiting = list(tasks)
     known = {task.name for task in tasks} | set(done)
@@ -78,41 +79,43 @@ def run_tasks(
         if missing:
             raise ValueError(f"task {task.name} needs {missing[0]}, which is neither planned nor done")
     finished, failed = set(done), set[str]()
-    retried: set[str] = set()
+    suspects: list[Task] = []
     with _thread_environment(threads):
         pool = _pool(jobs, threads)
         running: dict[Future[Any], Task] = {}
+        alone = False
         try:
-            while waiting or running:
+            while waiting or running or suspects:
                 for task in [task for task in waiting if any(name in failed for name in task.needs)]:
                     waiting.remove(task)
                     failed.add(task.name)
                     cause = next(name for name in task.needs if name in failed)
                     yield Outcome(task, failure=f"needs {cause}, which failed")
-                ready = [task for task in waiting if finished.issuperset(task.needs)]
-                # A short queue: workers never wait for the caller, and a dead worker takes little with it.
-                for task in ready[: max(0, jobs + QUEUED - len(running))]:
-                    waiting.remove(task)
+                if suspects and not running:
+                    task, alone = suspects.pop(0), True
                     running[pool.submit(task.function, *task.arguments)] = task
+                elif not suspects and not (alone and running):
+                    alone = False
+                    ready = [task for task in waiting if finished.issuperset(task.needs)]
+                    # A short queue: workers never wait for the caller, and a dead worker takes little with it.
+                    for task in ready[: max(0, jobs + QUEUED - len(running))]:
+                        waiting.remove(task)
+                        running[pool.submit(task.function, *task.arguments)] = task
                 if not running:
                     continue
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     task = running.pop(future)
                     error = future.exception()
                     if isinstance(error, BrokenProcessPool):
-                        interrupted = [task, *running.values()]
+                        in_flight = [task, *running.values()]
                         running.clear()
                         pool.shutdown(wait=True, cancel_futures=True)
                         pool = _pool(jobs, threads)
-                        for lost in interrupted:
-                            if lost.name in retried:
-                                failed.add(lost.name)
-                                yield Outcome(
-                                    lost, failure="its worker process died twice (killed, or out of memory)"
-                                )
-                            else:
-                                retried.add(lost.name)
-                                waiting.insert(0, lost)
+                        if alone:
+                            failed.add(task.name)
+                            yield Outcome(task, failure="its worker process died (killed, or out of memory)")
+                        else:
+                            suspects += in_flight
                         break
                     if error is not None:
                         failed.add(task.name)
