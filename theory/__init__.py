@@ -1,0 +1,1 @@
+"""The theory of dataset mixing and robustness in the linear dilution setting."""
