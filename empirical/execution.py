@@ -4,10 +4,9 @@
 disk, so a run that was interrupted anywhere simply runs again.
 """
 
-import io
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import numpy as np
 from empirical.data import SourceData, gather
 from empirical.errors import DataError
 from empirical.plan import RunSpec, split_counts
-from empirical.records import FORMAT, environment, fingerprint, write_atomically, write_json
+from empirical.records import FORMAT, environment, fingerprint, write_json
+from empirical.tokenizer import Tokenizer
 from empirical.train import Recipe
 
 
@@ -58,6 +58,8 @@ def training_seed(spec: RunSpec) -> int:
 
 def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
     """Carry out one run and return its record (already written)."""
+    from empirical.zero_shot import num_correct, save_logits
+
     started = time.perf_counter()
     if spec.heads:
         logits, details = _average_heads(context, spec), {"heads": list(spec.heads)}
@@ -65,12 +67,11 @@ def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
         logits, details = _train_and_evaluate(context, spec)
     results = {}
     for name, (scores, labels) in logits.items():
-        path = context.logits_path(spec.name, name)
-        write_atomically(path, lambda temporary, scores=scores: _save_array(temporary, scores))
+        save_logits(scores, context.logits_path(spec.name, name))
         results[name] = {
             "num_classes": int(scores.shape[1]),
             "num_images": len(labels),
-            "num_correct": int((scores.argmax(1) == labels).sum()),
+            "num_correct": num_correct(scores, labels),
         }
     record = {
         "format": FORMAT,
@@ -99,26 +100,26 @@ def _train_and_evaluate(
     context: StudyContext, spec: RunSpec
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
     from empirical.model import build_model, load_config, save_weights
-    from empirical.tokenizer import load_tokenizer
+    from empirical.tokenizer import from_json
     from empirical.train import train
     from empirical.zero_shot import zero_shot_classifier, zero_shot_logits
 
-    tokenizer = load_tokenizer(context.folder / "tokenizer.json")
+    tokenizer = from_json((context.folder / "tokenizer.json").read_text(encoding="utf-8"))
     sources = {name: by_seed[spec.seed] for name, by_seed in context.sources.items()}
     images, captions = gather(context.folder, sources, spec.draws)
     filtering = None
     if spec.filter is not None:
         images, captions, filtering = _filter_pool(context, spec, images, captions, tokenizer)
     seed = training_seed(spec)
-    model = build_model(load_config(context.model), tokenizer, seed)
+    config = load_config(context.model)
+    model = build_model(config, tokenizer, seed)
     log = train(model, images, tokenizer(captions), context.recipe, seed, device=context.device)
-    save_weights(model, context.weights_path(spec.name))
+    save_weights(model, context.weights_path(spec.name), config, tokenizer)
     logits = {}
     for name in context.test_sets:
         test_set = _load_test_set(context, name)
-        classifier = zero_shot_classifier(
-            model, tokenizer, test_set.class_names, test_set.templates, context.device
-        )
+        templates = test_set.templates or default_templates()
+        classifier = zero_shot_classifier(model, tokenizer, test_set.class_names, templates, context.device)
         logits[name] = (
             zero_shot_logits(model, classifier, test_set.images, context.device),
             np.asarray(test_set.labels),
@@ -129,20 +130,30 @@ def _train_and_evaluate(
     return logits, details
 
 
+def default_templates() -> list[str]:
+    """The prompts for a test set that brings none: OpenAI's 80 templates for ImageNet, from open_clip."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+
+
 def _filter_pool(
     context: StudyContext,
     spec: RunSpec,
     images: np.ndarray,
     captions: list[str],
-    tokenizer: Callable[[list[str]], Any],
+    tokenizer: Tokenizer,
 ) -> tuple[np.ndarray, list[str], dict[str, Any]]:
     """Make the noisy pool, score it with the filter's CLIP and keep the best share."""
-    from empirical.filtering import clip_scores, keep_share, shuffle_captions
+    from empirical.filtering import clip_scores, keep_share, shuffled_captions
     from empirical.model import build_model, load_config, load_weights
 
     assert spec.filter is not None
-    rng = np.random.default_rng([spec.seed, spec.filter.pool_size, zlib.crc32(spec.sources.encode())])
-    captions, is_junk = shuffle_captions(captions, spec.filter.junk_share, rng)
+    # The pool and its junk are the same for every filter: the seed knows the pool, not who filters it.
+    pool_seed = zlib.crc32(f"{spec.sources} {spec.filter.pool_size} {spec.seed}".encode())
+    donors = shuffled_captions(len(captions), spec.filter.junk_share, pool_seed)
+    is_junk = donors != np.arange(len(captions))
+    captions = [captions[donor] for donor in donors]
     kept = np.arange(len(captions))
     account: dict[str, Any] = {"pool_size": len(captions), "junk_in_pool": int(is_junk.sum())}
     if spec.filter.scorer is not None:
@@ -156,12 +167,12 @@ def _filter_pool(
 
 
 def _average_heads(context: StudyContext, spec: RunSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    from empirical.zero_shot import average_logits
+    from empirical.zero_shot import average_logits, load_logits
 
     weights = [share for _, share in spec.shares]
     averaged = {}
     for name in context.test_sets:
-        heads = [np.load(context.logits_path(head, name), allow_pickle=False) for head in spec.heads]
+        heads = [load_logits(context.logits_path(head, name)) for head in spec.heads]
         averaged[name] = (average_logits(heads, weights), np.asarray(_load_test_set(context, name).labels))
     return averaged
 
@@ -188,9 +199,3 @@ def _shares_account(spec: RunSpec) -> list[dict[str, Any]]:
         }
         for (source, share), count in zip(spec.shares, counts, strict=True)
     ]
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array.astype(np.float32), allow_pickle=False)
-    path.write_bytes(buffer.getvalue())

@@ -70,9 +70,10 @@ class StudyProgress:
                 MofNCompleteColumn(),
                 _Remaining(self),
             )
-            self._bar = Progress(*columns, console=self.console)
-            self._bar.add_task("runs", total=total, completed=already)
-            self._bar.start()
+            bar = Progress(*columns, console=self.console)
+            bar.add_task("runs", total=total, completed=already)
+            bar.start()
+            self._bar = bar
 
     def stop(self) -> None:
         """End the bar, if there is one."""

@@ -16,7 +16,7 @@ from empirical.execution import StudyContext, execute_run
 from empirical.plan import Design, RunSpec, plan_runs, samples_needed
 from empirical.presets import PRESETS, Preset, preset_for_sources
 from empirical.progress import StudyProgress
-from empirical.records import exclusive, fingerprint, load_records, read_json, write_json
+from empirical.records import exclusive, fingerprint, load_records, read_json, write_atomically, write_json
 from empirical.results import StudyResults, write_results
 from empirical.scheduler import Task, run_tasks
 from empirical.shards import expand_shards
@@ -93,12 +93,12 @@ def plan_study(options: StudyOptions) -> Study:
     design = preset.design(options.seed)
     runs = tuple(plan_runs(design))
     needed = samples_needed(runs)
-    settings, image_size = _settings(options, preset, needed, design)
+    settings = _settings(options, preset, needed, design)
     test_sets = _test_sets(options)
     paths = dict(options.sources) or dict.fromkeys(design.sources, EMBEDDED)
     sources = {
         name: {
-            seed: SourceData(name, paths[name], seed, design.seeds, needed[name], image_size)
+            seed: SourceData(name, paths[name], seed, design.seeds, needed[name], settings["image_size"])
             for seed in design.seeds
         }
         for name in design.sources
@@ -126,9 +126,9 @@ def _test_sets(options: StudyOptions) -> dict[str, str]:
 
 def _settings(
     options: StudyOptions, preset: Preset, needed: Mapping[str, int], design: Design
-) -> tuple[dict[str, Any], int]:
+) -> dict[str, Any]:
     """Everything that changes a run's numbers, as plain JSON: its fingerprint goes into every record."""
-    from empirical.model import load_config
+    from empirical.model import image_size, load_config
 
     test_sets = _test_sets(options)
     reference = options.reference or ("reference" if "reference" in test_sets else next(iter(test_sets)))
@@ -140,14 +140,13 @@ def _settings(
         )
     model = options.model or preset.model
     config = load_config(model)
-    image_size = int(config["vision_cfg"].get("image_size", 32))
     embedded = not options.sources or EMBEDDED in test_sets.values()
     settings: dict[str, Any] = {
         "preset": options.preset,
         "model": model,
         "model_config": config,
         "recipe": asdict(preset.recipe),
-        "image_size": image_size,
+        "image_size": image_size(config),
         "tokenizer": options.tokenizer or ("open_clip" if options.sources else "world"),
         "test_sets": test_sets,
         "test_images": preset.test_images,
@@ -160,7 +159,7 @@ def _settings(
         settings["world_hash"] = WORLD_HASH
     if options.sources:
         settings |= {"samples_needed": dict(needed), "seeds": list(design.seeds)}
-    return settings, image_size
+    return settings
 
 
 def _data_tasks(context: StudyContext, test_sets: Mapping[str, str], test_images: int) -> list[Task]:
@@ -183,8 +182,8 @@ def prepare_tokenizer(context: StudyContext) -> None:
     """Write the study's tokenizer: the world's words, open_clip's own, or the most frequent words of the captions."""
     from empirical.arrays import load_pairs
     from empirical.data import CAPTION_SAMPLE
-    from empirical.model import load_config
-    from empirical.tokenizer import build_tokenizer, save_tokenizer
+    from empirical.model import context_length, load_config
+    from empirical.tokenizer import build_tokenizer
 
     kind = context.settings["tokenizer"]
     captions: list[str] = []
@@ -192,11 +191,10 @@ def prepare_tokenizer(context: StudyContext) -> None:
         for by_seed in context.sources.values():
             for folder in {source.folder(context.folder) for source in by_seed.values()}:
                 captions += load_pairs(folder).captions[:CAPTION_SAMPLE]
-    context_length = int(load_config(context.model)["text_cfg"]["context_length"])
-    save_tokenizer(
-        build_tokenizer(kind, captions=captions, context_length=context_length),
-        context.folder / "tokenizer.json",
-    )
+    # The configs' context fits the world's short captions; captions of the web get open_clip's own length.
+    length = context_length(load_config(context.model)) if kind == "world" else 77
+    text = build_tokenizer(kind, captions=captions, context_length=length).to_json()
+    write_atomically(context.folder / "tokenizer.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def run_tasks_of(study: Study, finished: Mapping[str, Any]) -> list[Task]:
