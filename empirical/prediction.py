@@ -1,0 +1,269 @@
+"""The bridge: what theory predicts for mixtures of training sources, from single-source models alone.
+
+Use `predict_mixtures` for the table of every rule against every measurement; `RULES` names the rules in order, the
+primary one is "lines". Nothing here is fitted to mixtures: predicted columns depend on single-source models and on the
+averaged logits of single-source models only. `mixture_place_bracket` bounds where on its line a mixture may land.
+
+With d_s(t) = d' of source s's models on test set t at the mixture's n, shares p_s and reference test set ref:
+
+| rule | ratio d'_shift / d'_ref | place d'_ref |
+|---|---|---|
+| mediant (Theorem 2; exact for normalised ensembles, Theorem 2b) | sum p_s d_s(shift) / sum p_s d_s(ref) | sum p_s d_s(ref) |
+| quadrature | sqrt(sum p_s d_s(shift)^2) / sqrt(sum p_s d_s(ref)^2) | sqrt(sum p_s d_s(ref)^2) |
+| lines (primary) | sum p_s line_s(x) / x at x = the ensemble's d'_ref | x |
+| interpolated (baseline) | sum p_s d_s(shift) / d_s(ref) | sum p_s d_s(ref) |
+| best_source (baseline) | max_s d_s(shift) / d_s(ref) | that source's d_s(ref) |
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from empirical.errors import DataError
+from empirical.group_means import GroupMean, Means, group_means, ratio_stderr
+from empirical.line_fits import LineFit
+from empirical.robustness import check_accuracies, fits_of_groups, shifts
+
+RULES = ("mediant", "quadrature", "lines", "interpolated", "best_source")
+PRIMARY_RULE = "lines"
+BASELINES = ("interpolated", "best_source")
+PREDICTION_COLUMNS = (
+    "sources", "shift", "n_train", "num_seeds", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
+    "ratio_measured_stderr", "dprime_ref_predicted", "dprime_ref_measured", "dprime_ref_measured_stderr",
+    "dprime_shift_predicted", "dprime_shift_measured", "dprime_shift_measured_stderr", "inside_range",
+    "dprime_ref_bracket_low", "dprime_ref_bracket_high",
+)  # fmt: skip
+
+
+def mixture_shares(sources: str) -> dict[str, float]:
+    """Shares of a mixture written as in the tables, `stock:0.5+snapshots:0.5`; rounding in the text is normalised away.
+
+    Raises DataError for a part without a share, a share that is not positive, a source named twice, or a sum further
+    than 0.001 from 1.
+    """
+    shares: dict[str, float] = {}
+    for part in sources.split("+"):
+        name, _, text = part.rpartition(":")
+        try:
+            share = float(text)
+        except ValueError:
+            share = -1.0
+        if not name or not share > 0 or name in shares:
+            raise DataError(
+                f"mixture {sources!r}: cannot read {part!r}; write each source once with a share > 0, "
+                "as in stock:0.5+snapshots:0.5"
+            )
+        shares[name] = share
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-3:
+        raise DataError(f"mixture {sources!r}: its shares sum to {total:g}, they must sum to 1")
+    return {name: share / total for name, share in shares.items()}
+
+
+def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> pd.DataFrame:
+    """Every frozen rule's d' ratio and place for every input mixture, beside what was measured.
+
+    One row per mixture x shift x n_train x rule, means over seeds; the rules are in the module's docstring, columns in
+    `PREDICTION_COLUMNS`. A mixture has rows once all of its sources have single-source models at its own n_train.
+
+    * lines: line_s is the line in d' over all single-source models of s (`fit_trends`), read at the d'_ref of the
+      ensemble of single-source models with heads trained on n each and the mixture's shares; without that ensemble,
+      at sum p_s d_s(ref). Its row holds no prediction (empty) while a source has fewer than 3 models.
+    * quadrature with a d' below 0 (under chance) uses signed squares.
+    * dprime_shift_predicted = ratio_predicted dprime_ref_predicted.
+    * Standard errors: seed covariance pooled over the study, plus the binomial error of the test images (`ratio_stderr`);
+      they are empty where no group has two seeds. Predictions pool over single-source models only.
+    * inside_range: `inside_range`; dprime_ref_bracket_*: `mixture_place_bracket`.
+
+    Raises DataError for a missing column, a missing reference set or a mixture whose shares cannot be read.
+    Source: Theorems 1, 2 and 2b.
+    """
+    check_accuracies(accuracies, reference)
+    if accuracies.empty:
+        return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
+    means = group_means(accuracies)
+    ref = means.test_sets.index(reference)
+    single = accuracies[accuracies["kind"] == "single"]
+    lines = {
+        (sources, shift): line
+        for (_, sources, shift, _, _), line in fits_of_groups(single, reference, links=("dprime",), fits=("line",))
+    } if len(single) else {}  # fmt: skip
+    rows = []
+    for (kind, sources, _, n), mixture in means.groups.items():
+        if kind != "input_mixing":
+            continue
+        shares = mixture_shares(sources)
+        components = [means.groups.get(("single", name, "", n)) for name in shares]
+        parts = [part for part in components if part is not None]
+        if len(parts) < len(shares):
+            continue
+        weights = np.asarray(list(shares.values()))
+        ensemble = means.groups.get(("output_mixing", sources, "each", n))
+        bracket = mixture_place_bracket(means, shares, n, ref)
+        for shift in shifts(accuracies, reference):
+            at = means.test_sets.index(shift)
+            values = np.array([[part.mean[ref], part.mean[at]] for part in [mixture, *parts]])
+            if not np.all(np.isfinite(values)):
+                continue
+            (x, y), gradient = mixture.mean[[ref, at]], np.zeros((1, len(means.test_sets)))
+            gradient[0, [ref, at]] = -y / x**2, 1 / x
+            all_seeds, degrees = means.seed_covariance["all"]
+            measured = (
+                y / x,
+                ratio_stderr([mixture], gradient, all_seeds),
+                x,
+                ratio_stderr([mixture], _unit(means, ref), all_seeds),
+                y,
+                ratio_stderr([mixture], _unit(means, at), all_seeds),
+            )
+            inside = inside_range(mixture, parts, ref, at, all_seeds, degrees)
+            single_seeds = means.seed_covariance["single"][0]
+            for rule in RULES:
+                if rule == "lines":
+                    fits = [lines.get((name, shift)) for name in shares]
+                    place = ensemble if ensemble is not None and np.isfinite(ensemble.mean[ref]) else None
+                    ratio, stderr, at_ref = _lines(weights, fits, parts, place, ref, single_seeds)
+                else:
+                    ratio, at_ref, gradients = _rule(rule, weights, values[1:], len(means.test_sets), ref, at)
+                    stderr = ratio_stderr(parts, gradients, single_seeds)
+                rows.append(
+                    (sources, shift, n, mixture.num_seeds, rule, ratio, stderr, measured[0], measured[1], at_ref,
+                     *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket)
+                )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+
+
+def _unit(means: Means, index: int) -> np.ndarray:
+    return np.eye(len(means.test_sets))[index][None]
+
+
+def _rule(
+    rule: str, p: np.ndarray, values: np.ndarray, num_sets: int, ref: int, at: int
+) -> tuple[float, float, np.ndarray]:
+    """Ratio, place and gradient (S, T) of the ratio; values (S, 2) holds (d_s(ref), d_s(shift))."""
+    x, y = values[:, 0], values[:, 1]
+    if rule == "mediant":
+        bottom, ratio = p @ x, (p @ y) / (p @ x)
+        by_x, by_y, place = -ratio * p / bottom, p / bottom, bottom
+    elif rule == "quadrature":
+        square_x, square_y = p @ (x * np.abs(x)), p @ (y * np.abs(y))
+        place, top = (np.sign(square) * np.sqrt(np.abs(square)) for square in (square_x, square_y))
+        ratio = top / place
+        by_x, by_y = -ratio * p * np.abs(x) / np.abs(square_x), ratio * p * np.abs(y) / square_y
+    elif rule == "interpolated":
+        ratio, place = p @ (y / x), p @ x
+        by_x, by_y = -p * y / x**2, p / x
+    elif rule == "best_source":
+        chosen = int(np.argmax(y / x))
+        ratio, place = y[chosen] / x[chosen], x[chosen]
+        best = np.eye(len(p))[chosen]
+        by_x, by_y = -best * y / x**2, best / x
+    else:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    gradients = np.zeros((len(p), num_sets))
+    gradients[:, ref], gradients[:, at] = by_x, by_y
+    return float(ratio), float(place), gradients
+
+
+def _lines(
+    p: np.ndarray,
+    fits: Sequence[LineFit | None],
+    parts: Sequence[GroupMean],
+    ensemble: GroupMean | None,
+    ref: int,
+    seed_covariance: np.ndarray,
+) -> tuple[float, float, float]:
+    """Ratio, its standard error and place of the lines rule; nan while a source has no line.
+
+    With line = sum p_s line_s: Var = [sum p_s^2 Var(line_s(x)) + shared image errors + (intercept / x)^2 Var(x)] / x^2.
+    """
+    place = float(p @ [part.mean[ref] for part in parts] if ensemble is None else ensemble.mean[ref])
+    found = [fit for fit in fits if fit is not None]
+    if len(found) < len(fits):
+        return np.nan, np.nan, place
+    direction = np.array([1.0, place])
+    height = sum(share * fit.read(place) for share, fit in zip(p, found, strict=True))
+    intercept = sum(share * fit.intercept for share, fit in zip(p, found, strict=True))
+    scatter = sum(
+        share**2 * float(direction @ fit.covariance @ direction) for share, fit in zip(p, found, strict=True)
+    )
+    shared = [
+        sum(share * abs(float(direction @ error(fit))) for share, fit in zip(p, found, strict=True))
+        for error in (lambda fit: fit.shared_x, lambda fit: fit.shared_y)
+    ]
+    # The ensemble averages the logits of the parts, so its place has the seed error of their average.
+    seeds = float(
+        sum(
+            share**2 * seed_covariance[ref, ref] / part.num_seeds
+            for share, part in zip(p, parts, strict=True)
+        )
+    )
+    images = (
+        float(p @ [part.image_stderr[ref] for part in parts])
+        if ensemble is None
+        else float(ensemble.image_stderr[ref])
+    )
+    turn = intercept / place  # d ratio / d place = -intercept / place^2
+    variance = scatter + turn**2 * seeds + (shared[0] + abs(turn) * images) ** 2 + shared[1] ** 2
+    return float(height / place), float(np.sqrt(variance) / abs(place)), place
+
+
+def inside_range(
+    mixture: GroupMean,
+    parts: Sequence[GroupMean],
+    ref: int,
+    at: int,
+    seed_covariance: np.ndarray,
+    degrees: int,
+) -> str:
+    """Whether a mixture's measured d' ratio lies in the range of its sources' measured ratios at the same n.
+
+    Each difference (mixture minus source s) is compared with its own standard error, which carries both uncertainties:
+
+    * "no": the mixture lies below every source, or above every source, each time by more than t_.975 standard errors;
+    * "yes": it lies above some source and below another, each by more than t at level 1 - .025 (2 / S) (Bonferroni over
+      the S sources, among which those two are picked);
+    * "inconclusive": otherwise, also where seeds give no standard error.
+    """
+    count = len(parts)
+    scores = []
+    for part in parts:
+        (x, y), (u, v) = mixture.mean[[ref, at]], part.mean[[ref, at]]
+        gradients = np.zeros((2, len(mixture.mean)))
+        gradients[0, [ref, at]] = -y / x**2, 1 / x
+        gradients[1, [ref, at]] = v / u**2, -1 / u
+        scores.append((y / x - v / u) / ratio_stderr([mixture, part], gradients, seed_covariance))
+    z = np.asarray(scores)
+    if degrees == 0 or not np.all(np.isfinite(z)):
+        return "inconclusive"
+    outside, within = (float(stdtrit(degrees, level)) for level in (0.975, 1 - 0.05 / max(count, 2)))
+    if np.all(z > outside) or np.all(z < -outside):
+        return "no"
+    return "yes" if np.any(z > within) and np.any(z < -within) else "inconclusive"
+
+
+def mixture_place_bracket(
+    means: Means, shares: Mapping[str, float], n_train: int, ref: int
+) -> tuple[float, float]:
+    """Bracket of a mixture's d'_ref: sum p_s d_s(n) <= d_mix(n) <= sqrt(sum d_s(p_s n)^2).
+
+    The lower side takes equal norms of the sources' classifiers (their shares as weights), the upper side holds where
+    sources do not point against each other. d_s(p_s n) comes from log d' linear in log n between the sizes of s, carried
+    on beyond them; nan where a source has fewer than two sizes or a d' <= 0.
+    """
+    low, high = 0.0, 0.0
+    for name, share in shares.items():
+        sizes = sorted(n for kind, sources, _, n in means.groups if kind == "single" and sources == name)
+        d = np.array([means.groups[("single", name, "", n)].mean[ref] for n in sizes])
+        low += share * means.groups[("single", name, "", n_train)].mean[ref]
+        if len(sizes) < 2 or not np.all(d > 0) or not np.all(np.isfinite(d)):
+            high = np.nan
+            continue
+        log_n, target = np.log(sizes), np.log(share * n_train)
+        # The nearest segment, so that a size outside the grid extrapolates its end.
+        j = int(np.clip(np.searchsorted(log_n, target), 1, len(sizes) - 1))
+        growth = np.log(d[j] / d[j - 1]) / (log_n[j] - log_n[j - 1])
+        high += (d[j] * np.exp(growth * (target - log_n[j]))) ** 2
+    return float(low), float(np.sqrt(high))
