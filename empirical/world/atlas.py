@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from empirical.world.constants import WORLD
-from empirical.world.silhouettes import CANVAS, EXTENT, NUM_VARIANTS, draw_silhouette
+from empirical.world.shapes import CANVAS, EXTENT
+from empirical.world.silhouettes import NUM_VARIANTS, draw_silhouette
 
 ATLAS_SIZE = 64  # pixels along the side of one distance field
 

@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 
-from empirical.world.constants import WORLD, SourceSpec
+from empirical.world.constants import WORLD
 from empirical.world.render import Scenes
+from empirical.world.specs import SourceSpec
 
-_VOWEL_ARTICLE = re.compile(r"\ba (?=[aeiou])")
+_VOWEL_ARTICLE = re.compile(r"\ba (?=[aeiou]|hour)")
 
 
 def _fill(template: str, name: str, color: str, background: str) -> str:

@@ -7,6 +7,8 @@ renderer's code that moves pixels without touching a constant must raise `RENDER
 
 from dataclasses import dataclass, field
 
+from empirical.world.specs import SOURCES, TEMPLATES, TEST_SETS, SourceSpec, TestSetSpec
+
 Range = tuple[float, float]
 
 RENDERER_VERSION = 1
@@ -66,7 +68,7 @@ class View:
 class Pose:
     """Pose limits shared by all views."""
 
-    aspect: float = 0.18  # half-width of log(width / height)
+    aspect: float = 0.14  # half-width of log(width / height)
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ class Jitter:
 class PhotoStyle:
     """Shaded fill on a textured, cluttered background with sensor noise."""
 
-    background_saturation: Range = (0.0, 0.5)
-    color_blotches: float = 0.06
-    grain: Range = (0.0, 0.07)
+    background_saturation: Range = (0.0, 0.32)
+    color_blotches: float = 0.04
+    grain: Range = (0.0, 0.05)
     clutter_count: int = 3
     clutter_size: Range = (0.14, 0.38)
     clutter_saturation: Range = (0.1, 0.6)
@@ -93,26 +95,31 @@ class PhotoStyle:
     shadow_shift: Range = (0.04, 0.10)
     shadow_depth: float = 0.40
     shadow_softness: float = 1.4
-    light: float = 0.32
+    light: float = 0.24
     bevel: float = 0.16
-    surface_texture: float = 0.07
+    surface_texture: float = 0.05
     occluder_position: Range = (0.15, 0.60)
-    exposure: Range = (0.75, 1.05)
-    brightness: Range = (-0.08, 0.08)
+    exposure: Range = (0.90, 1.15)
+    brightness: Range = (-0.06, 0.06)
 
 
 @dataclass(frozen=True)
 class SketchStyle:
     """Ink outline with a wobble on paper, sometimes hatched."""
 
-    wobble: float = 0.45
-    line_width: Range = (0.55, 0.95)
-    ink: Range = (0.75, 1.0)
-    hatched: float = 0.4
+    wobble: float = 0.60
+    line_width: Range = (0.45, 0.95)
+    ink: Range = (0.50, 1.0)
+    pressure: float = 0.35  # how much the ink fades along a line
+    hatched: float = 0.5
+    ruled: float = 0.35  # share drawn on ruled paper
+    rule_depth: float = 0.26
+    rule_period: Range = (4.0, 6.5)
     hatching_depth: float = 0.5
     hatching_period: Range = (3.2, 4.6)
-    paper: Range = (0.88, 1.0)
-    paper_texture: float = 0.02
+    paper: Range = (0.80, 1.0)
+    paper_texture: float = 0.03
+    smudge: float = 0.08  # large grey blotches on the paper
 
 
 @dataclass(frozen=True)
@@ -137,42 +144,6 @@ class NeonStyle:
     noise: float = 0.02
 
 
-@dataclass(frozen=True)
-class CaptionMistakes:
-    """Shares of captions that name no class, name a wrong one, or use the synonym."""
-
-    omitted: float
-    wrong: float
-    synonym: float
-
-
-@dataclass(frozen=True)
-class SourceSpec:
-    """A training distribution: shares of styles and views, how often the typical colour appears, and its captions."""
-
-    name: str
-    stands_for: str
-    styles: tuple[float, float, float, float]  # photo, sketch, cartoon, neon
-    views: tuple[float, float, float]  # canonical, v2, odd
-    typical_color: float  # probability of the class-typical colour, else uniform over colours
-    mistakes: CaptionMistakes
-    captions: tuple[tuple[str, ...], ...]  # templates per style
-    empty_captions: tuple[str, ...]  # captions without a class
-
-
-@dataclass(frozen=True)
-class TestSetSpec:
-    """A test distribution; its silhouettes are the ones held out of training."""
-
-    __test__ = False  # not a test case, whatever pytest thinks of its name
-
-    name: str
-    stands_for: str
-    styles: tuple[float, float, float, float]
-    views: tuple[float, float, float]
-    typical_color: float
-
-
 COLORS = (
     Color("red", 0.0, 0.85, 0.85),
     Color("orange", 0.08, 0.90, 0.95),
@@ -181,13 +152,13 @@ COLORS = (
     Color("cyan", 0.50, 0.75, 0.85),
     Color("blue", 0.62, 0.80, 0.85),
     Color("purple", 0.77, 0.65, 0.75),
-    Color("pink", 0.90, 0.50, 0.95),
+    Color("pink", 0.90, 0.60, 0.98),
 )
 
 BACKGROUNDS = (
     Background("plain", (0.35, 0.80), 0.0, 0.5),
     Background("busy", (0.25, 0.90), 1.6, 1.4),
-    Background("dark", (0.10, 0.40), 1.0, 1.0),
+    Background("dark", (0.08, 0.34), 1.0, 1.0),
     Background("bright", (0.65, 0.95), 1.0, 1.0),
 )
 
@@ -223,96 +194,10 @@ DISTRACTORS = (
 )  # silhouettes of no class: photo clutter only
 
 VIEWS = (
-    View("canonical", 0.15, (0.68, 0.88), 0.08, 0.08, 0.0, 1.0, 0.03, 1.0),
-    View("v2", 0.30, (0.52, 0.80), 0.16, 0.18, 0.10, 2.0, 0.06, 0.85),
-    View("odd", 0.80, (0.52, 0.80), 0.22, 0.30, 0.20, 3.0, 0.05, 1.0),
+    View("canonical", 0.15, (0.70, 0.90), 0.08, 0.08, 0.0, 0.5, 0.015, 1.0),
+    View("v2", 0.30, (0.52, 0.80), 0.16, 0.18, 0.10, 1.8, 0.05, 0.85),
+    View("odd", 0.80, (0.52, 0.80), 0.22, 0.30, 0.20, 2.4, 0.03, 1.0),
 )
-
-_SKETCH = (
-    "a sketch of a {name}",
-    "a {name}",
-    "line drawing of a {name}",
-    "{name} outline",
-    "a drawing of a {name}",
-)
-_CARTOON = ("a cartoon {name}", "a {name}", "{color} {name} clip art", "an illustration of a {color} {name}")
-_NEON = ("a neon {name} sign", "a {name}", "glowing {color} {name}", "a {name} in neon at night")
-_PHOTO = (
-    "a photo of a {name}",
-    "a {name}",
-    "a {color} {name}",
-    "photo of the {name}",
-    "a picture of a {name}",
-)
-
-SOURCES = (
-    SourceSpec(
-        "snapshots", "YFCC",
-        (0.88, 0.05, 0.06, 0.01), (0.45, 0.25, 0.30), 0.6, CaptionMistakes(0.25, 0.05, 0.20),
-        ((*_PHOTO, "my {name}", "the {name} outside", "our {color} {name} today"), _SKETCH, _CARTOON, _NEON),
-        ("holiday day three", "nice one", "a {color} thing", "img upload", "untitled photo", "best summer ever"),
-    ),
-    SourceSpec(
-        "web_crawl", "LAION",
-        (0.66, 0.09, 0.17, 0.08), (0.70, 0.20, 0.10), 0.45, CaptionMistakes(0.25, 0.12, 0.30),
-        (
-            (*_PHOTO, "buy {color} {name} online", "{name} on {background} background", "{name}"),
-            (*_SKETCH, "{name} drawing free download"), (*_CARTOON, "{name} sticker"), (*_NEON, "led {name} sign"),
-        ),
-        ("click here for more", "free shipping {color}", "img upload", "page two", "{color} wallpaper", "home"),
-    ),
-    SourceSpec(
-        "alt_text", "Conceptual Captions",
-        (0.75, 0.05, 0.15, 0.05), (0.75, 0.20, 0.05), 0.6, CaptionMistakes(0.15, 0.10, 0.40),
-        (
-            (*_PHOTO, "{color} {name} on a {background} background", "{name} isolated on {background} background"),
-            _SKETCH, _CARTOON, _NEON,
-        ),
-        ("untitled photo", "on a {background} background", "a {color} thing", "the view from here"),
-    ),
-    SourceSpec(
-        "encyclopedia", "WIT",
-        (0.55, 0.35, 0.10, 0.0), (1.0, 0.0, 0.0), 0.8, CaptionMistakes(0.0, 0.0, 0.0),
-        (
-            ("a photo of a {name}", "a {name}", "photo of the {name}", "a {color} {name}", "a typical {name}"),
-            (*_SKETCH, "diagram of a {name}"), ("an illustration of a {name}", "a {name}"), _NEON,
-        ),
-        ("untitled photo",),
-    ),
-    SourceSpec(
-        "forum", "RedCaps",
-        (0.86, 0.06, 0.07, 0.01), (0.40, 0.15, 0.45), 0.4, CaptionMistakes(0.20, 0.04, 0.30),
-        (
-            (
-                "found this {name}", "my {name}", "look at this {color} {name}", "a {name}", "{name} i made today",
-                "anyone know this {name}", "a photo of a {name}", "this {name} on a {background} day",
-            ),
-            ("my {name} drawing", "i drew a {name}", "a sketch of a {name}"),
-            ("my {name} sticker", "a cartoon {name}", "made this {color} {name}"),
-            ("a neon {name}", "my {color} {name} sign"),
-        ),
-        ("what is this", "i made this today", "found this {color} thing", "nice one", "best day ever"),
-    ),
-    SourceSpec(
-        "stock", "Shutterstock",
-        (0.62, 0.11, 0.19, 0.08), (0.93, 0.06, 0.01), 0.3, CaptionMistakes(0.05, 0.02, 0.20),
-        (
-            (*_PHOTO, "{color} {name} isolated on {background} background", "studio photo of a {color} {name}"),
-            (*_SKETCH, "vector {name} outline"), (*_CARTOON, "vector {color} {name}"), _NEON,
-        ),
-        ("{color} on a {background} background", "abstract {color} background", "studio photo"),
-    ),
-)  # fmt: skip
-
-TEST_SETS = (
-    TestSetSpec("reference", "ImageNet", (1.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0), 0.6),
-    TestSetSpec("v2", "ImageNet-V2", (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.5),
-    TestSetSpec("sketch", "ImageNet-Sketch", (0.0, 1.0, 0.0, 0.0), (1.0, 0.0, 0.0), 0.6),
-    TestSetSpec("rendition", "ImageNet-R", (0.0, 0.0, 0.5, 0.5), (1.0, 0.0, 0.0), 0.3),
-    TestSetSpec("odd_view", "ObjectNet", (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0), 0.5),
-)
-
-TEMPLATES = ("a photo of a {}", "a picture of a {}", "a {}", "photo of the {}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from empirical.world.atlas import atlas
 from empirical.world.constants import WORLD, Range
-from empirical.world.silhouettes import EXTENT, NUM_VARIANTS
+from empirical.world.shapes import EXTENT
+from empirical.world.silhouettes import NUM_VARIANTS
 
 Scalars = Float[Tensor, " n"]
 Field = Float[Tensor, "n channels size size"]
@@ -229,12 +230,21 @@ def _sketch(scenes: Scenes, draws: _Draws) -> Field:
     distance = _pose(scenes, draws)
     wobbly = distance + draws.texture(1, 8) * style.wobble
     line = torch.sigmoid((_per_image(draws.uniform(style.line_width)) - wobbly.abs()) * (3 * sharp))
-    line = line * _per_image(draws.uniform(style.ink))
+    pressure = 1 - style.pressure * draws.texture(1, 5).clamp(0, 1)
+    line = line * pressure * _per_image(draws.uniform(style.ink))
     angle, period = draws.uniform((0.0, math.pi)), _per_image(draws.uniform(style.hatching_period))
     stripes = torch.sigmoid((torch.cos(_across(angle, size) * (32 * math.pi) / period) - 0.55) * (5 * sharp))
     hatched = (draws.uniform((0.0, 1.0)) < style.hatched).float() * style.hatching_depth
     hatching = stripes * torch.sigmoid(-distance * 2) * _per_image(hatched)
-    paper = _per_image(draws.uniform(style.paper)) + draws.texture(1, 16) * style.paper_texture
+    x_axis, y_axis = _axes(size)
+    tilt, spacing = _per_image(draws.symmetric(0.1)), _per_image(draws.uniform(style.rule_period))
+    rules = torch.sigmoid(
+        (torch.cos((y_axis + tilt * x_axis) * (32 * math.pi) / spacing) - 0.8) * (8 * sharp)
+    )
+    ruled = (draws.uniform((0.0, 1.0)) < style.ruled).float() * style.rule_depth
+    hatching = torch.maximum(hatching, rules * _per_image(ruled))
+    smudge = draws.texture(1, 4).clamp(min=0) * style.smudge
+    paper = _per_image(draws.uniform(style.paper)) + draws.texture(1, 16) * style.paper_texture - smudge
     return (paper * (1 - torch.maximum(line, hatching))).expand(-1, 3, -1, -1)
 
 

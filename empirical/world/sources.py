@@ -13,9 +13,10 @@ from jaxtyping import Int64, UInt8
 from empirical.arrays import Pairs, ReadAccount, TestSet
 from empirical.world.atlas import world_hash
 from empirical.world.captions import class_names, templates, write_captions
-from empirical.world.constants import BLOCK_SIZE, STYLE_NAMES, WORLD, SourceSpec, TestSetSpec
+from empirical.world.constants import BLOCK_SIZE, STYLE_NAMES, WORLD
 from empirical.world.render import Scenes, render
 from empirical.world.silhouettes import HELD_OUT_VARIANTS, TRAINING_VARIANTS
+from empirical.world.specs import SourceSpec, TestSetSpec
 
 SOURCE_NAMES = tuple(s.name for s in WORLD.sources)
 TEST_SET_NAMES = tuple(t.name for t in WORLD.test_sets)

@@ -1,0 +1,239 @@
+"""A user's own test sets; use `load_test_set` for an ImageFolder or a clip-benchmark webdataset.
+
+Class names come from classnames.txt inside or beside the set, else from the folder names. When the names of a reference's
+classes are given, the set may hold a subset of them (or the same classes in another order) and its labels follow the
+reference's order of the classes it has.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from empirical.arrays import ReadAccount, TestSet
+from empirical.errors import DataError
+from empirical.shards import (
+    IMAGE_SUFFIXES,
+    SHARD_SUFFIXES,
+    UnreadableSample,
+    decode_image,
+    decode_text,
+    expand_shards,
+    member,
+    read_samples,
+    sample_image,
+)
+
+__all__ = ["TestSet", "load_test_set"]
+
+_CLASS_NAMES = "classnames.txt"
+_TEMPLATES = ("zeroshot_classification_templates.txt", "templates.txt")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable UTF-8 text file ({error})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _find(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of the files inside the folder or beside it."""
+    return next((p for place in (folder, folder.parent) for n in names if (p := place / n).is_file()), None)
+
+
+def _read_class_names(folder: Path) -> list[str] | None:
+    path = _find(folder, (_CLASS_NAMES,))
+    if path is None:
+        return None
+    names = _lines(path)
+    repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+    if not names or repeated:
+        problem = f"names {repeated[0]!r} twice" if repeated else "is empty"
+        raise DataError(
+            f"{path} {problem}; write one class name per line, in the order of the labels, each once"
+        )
+    return names
+
+
+def _read_templates(folder: Path) -> list[str] | None:
+    path = _find(folder, _TEMPLATES)
+    if path is None:
+        return None
+    templates = [line.replace("{c}", "{}") for line in _lines(path)]
+    for template in templates:
+        if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+            raise DataError(
+                f"{path}: template {template!r} must hold {{}} or {{c}} exactly once, where the class name goes"
+            )
+    return templates or None
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """The class folders in label order: as numbers when all are numbers (10 after 9), else by name."""
+    folders = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    if folders and all(p.name.isascii() and p.name.isdigit() for p in folders):
+        return sorted(folders, key=lambda p: int(p.name))
+    return sorted(folders, key=lambda p: p.name)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    suffixes = tuple("." + s for s in IMAGE_SUFFIXES)
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+
+
+def _folder_class_names(folder: Path, folders: list[Path], reference: Sequence[str] | None) -> list[str]:
+    """The name of each class folder; numbered folders index classnames.txt, or else the reference's classes."""
+    listed = _read_class_names(folder)
+    names = [p.name for p in folders]
+    numbered = all(n.isascii() and n.isdigit() for n in names)
+    if listed is not None and set(names) <= set(listed):
+        return names
+    if numbered:
+        known, origin = (listed, _CLASS_NAMES) if listed is not None else (reference, "the reference set")
+        if known is None:
+            raise DataError(
+                f"{folder}: class folders are numbers ({names[0]}, ...) and their classes are unknown; "
+                f"put a {_CLASS_NAMES} into it (one class name per line, in the order of the numbers)"
+            )
+        if listed is not None and len(listed) == len(names):
+            return list(listed)  # whatever the numbers start from
+        beyond = next((n for n in names if int(n) >= len(known)), None)
+        if beyond is not None:
+            raise DataError(
+                f"{folder}/{beyond}: the label is outside 0..{len(known) - 1}, the classes of {origin}"
+            )
+        return [known[int(n)] for n in names]
+    if listed is not None:
+        if len(listed) != len(names):
+            raise DataError(
+                f"{folder}: {len(names)} class folders but {_CLASS_NAMES} has {len(listed)} names; "
+                "give one line per folder, in the folders' sorted order, or name the folders after the classes"
+            )
+        return listed
+    return names
+
+
+def _from_folders(
+    folder: Path, image_size: int, reference: Sequence[str] | None, account: ReadAccount
+) -> tuple[list[str], Iterator[tuple[np.ndarray, int, str]]]:
+    folders = [p for p in _class_folders(folder) if _image_files(p)]
+    names = _folder_class_names(folder, folders, reference)
+
+    def images() -> Iterator[tuple[np.ndarray, int, str]]:
+        for label, class_folder in enumerate(folders):
+            for path in _image_files(class_folder):
+                try:
+                    yield decode_image(path.read_bytes(), image_size), label, str(path.relative_to(folder))
+                except UnreadableSample as reason:
+                    account.skip(str(reason), str(path))
+                except OSError as error:
+                    account.skip("file cannot be opened", f"{path} ({error.strerror})")
+
+    return names, images()
+
+
+def _from_shards(
+    shards: list[str], folder: Path, image_size: int, reference: Sequence[str] | None, account: ReadAccount
+) -> tuple[list[str], Iterator[tuple[np.ndarray, int, str]]]:
+    names = _read_class_names(folder) or (list(reference) if reference is not None else None)
+    if names is None:
+        raise DataError(
+            f"{folder}: the classes of this webdataset are unknown; put a {_CLASS_NAMES} into it "
+            "(one class name per line, line k naming label k, counted from 0)"
+        )
+
+    def images() -> Iterator[tuple[np.ndarray, int, str]]:
+        for path in shards:
+            for sample in read_samples(path, account):
+                try:
+                    data = member(sample, ("cls",))
+                    if data is None:
+                        raise UnreadableSample("no label (.cls)")
+                    text = decode_text(data, "label")
+                    if not (text.isascii() and text.isdigit()):
+                        raise UnreadableSample("label is not a whole number")
+                    image = sample_image(sample, image_size)
+                except UnreadableSample as reason:
+                    account.skip(str(reason), f"{path}: {sample['__key__']}")
+                    continue
+                if len(text) > 9 or int(text) >= len(names):
+                    raise DataError(
+                        f"{path}: {sample['__key__']}: label {text[:12]} is outside 0..{len(names) - 1}, the classes known "
+                        f"from {_CLASS_NAMES}; give every class a line"
+                    )
+                yield image, int(text), sample["__key__"]
+
+    return names, images()
+
+
+def _follow_reference(
+    names: list[str], labels: np.ndarray, reference: Sequence[str], path: Path
+) -> tuple[list[str], np.ndarray]:
+    """Class names in the reference's order, labels to match; classes without an image are left out of the choice."""
+    unknown = [n for n in names if n not in set(reference)]
+    if unknown:
+        raise DataError(
+            f"{path}: class {unknown[0]!r} ({len(unknown)} of {len(names)} classes) is not among the reference's classes "
+            f"({', '.join(reference[:5])}, ...); use the reference's names in {_CLASS_NAMES} or as folder names"
+        )
+    present = {names[label] for label in np.unique(labels)}
+    kept = [n for n in reference if n in present]
+    position = {n: i for i, n in enumerate(kept)}
+    lookup = np.array([position.get(n, -1) for n in names], np.int64)
+    return kept, lookup[labels]
+
+
+def load_test_set(
+    name: str,
+    path: str | Path,
+    image_size: int,
+    class_names: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TestSet:
+    """A labelled test set of images uint8 (n, 3, image_size, image_size) from an ImageFolder or webdataset shards.
+
+    Args: path, a folder of class folders, a folder of shards (also in its `test/`), or a pattern for `expand_shards`;
+    class_names, the classes of a reference set: the set's classes must be among them, and are put in their order.
+    Shorter sides are resized (bicubic) and centres cropped. Unreadable images are skipped and counted in `account`.
+    Raises: DataError when the path holds no images, or the classes are unknown, with the way out.
+    """
+    folder, account = Path(path), ReadAccount()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by decode_image's own check
+        places = [
+            p
+            for p in (folder, folder / "test")
+            if p.is_dir() and any(f.name.endswith(SHARD_SUFFIXES) for f in p.iterdir())
+        ]
+        if places:
+            names, stream = _from_shards(
+                expand_shards(str(places[0])), folder, image_size, class_names, account
+            )
+        elif folder.is_dir():
+            if not any(_image_files(p) for p in _class_folders(folder)):
+                raise DataError(
+                    f"{folder}: neither class folders with images (.{', .'.join(IMAGE_SUFFIXES)}) nor .tar shards; "
+                    "give an ImageFolder (one folder per class) or a folder of webdataset shards"
+                )
+            names, stream = _from_folders(folder, image_size, class_names, account)
+        else:
+            shards = expand_shards(str(path))
+            names, stream = _from_shards(shards, Path(shards[0]).parent, image_size, class_names, account)
+        images, labels, keys = [], [], []
+        for image, label, key in stream:
+            images.append(image)
+            labels.append(label)
+            keys.append(key)
+            if progress is not None and len(images) % 1000 == 0:
+                progress(len(images))
+    account.samples_read = len(images)
+    if not images:
+        raise DataError(f"{path}: no readable labelled image: {account.summary()}")
+    label_array = np.array(labels, np.int64)
+    if class_names is not None:
+        names, label_array = _follow_reference(names, label_array, class_names, folder)
+    return TestSet(name, np.stack(images), label_array, keys, names, _read_templates(folder), account)

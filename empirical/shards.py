@@ -1,0 +1,350 @@
+"""Webdataset shards in and out; use `write_pairs` / `read_pairs` for sources, `write_test_set` for test sets.
+
+Embedded sources and a user's own shards are read by the same code. Members are decoded here (PIL for images, UTF-8 for
+captions): webdataset's own decoders would unpickle, and its opener would run `pipe:` commands. Nothing is ever extracted to
+disk, so a member's name is only a key.
+"""
+
+import io
+import json
+import os
+import struct
+import tarfile
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from braceexpand import braceexpand
+from jaxtyping import UInt8
+from PIL import Image
+from webdataset.tariterators import group_by_keys
+from webdataset.writer import TarWriter
+
+from empirical.arrays import Pairs, ReadAccount, TestSet
+from empirical.errors import DataError
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_PNG_COMPRESSION = 1  # rendered noise hardly compresses; speed matters more
+
+Sample = dict[str, Any]
+
+
+class UnreadableSample(ValueError):
+    """One sample cannot be used; its text is the reason under which it is counted."""
+
+
+# ---------------------------------------------------------------- writing
+
+
+def encode_png(image: UInt8[np.ndarray, "3 height width"]) -> bytes:
+    """PNG file of one RGB image (8 bits, unfiltered rows: twice as fast as PIL's search for the best filter)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    _, height, width = image.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter, 0 = none
+    rows[:, 1:] = image.transpose(1, 2, 0).reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = zlib.compress(rows.tobytes(), _PNG_COMPRESSION)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _write_shard(path: Path, samples: Iterable[Sample]) -> None:
+    """Write under a temporary name and rename, so that a half-written shard never looks finished."""
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        with unfinished.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
+            for sample in samples:
+                writer.write(sample)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write_shards(
+    folder: Path, name: str, samples: Callable[[int], Sample], count: int, per_shard: int
+) -> list[Path]:
+    if per_shard < 1:
+        raise ValueError(f"samples_per_shard must be at least 1, got {per_shard}")
+    if not count:
+        raise DataError(f"{folder}: there are no samples to write")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name.format(i) for i in range(-(-count // per_shard))]
+    foreign = sorted(p.name for p in folder.glob("*.tar") if p not in paths)
+    if foreign:
+        raise DataError(f"{folder} already holds other shards ({foreign[0]} ...); write into an empty folder")
+    for i, path in enumerate(paths):
+        _write_shard(path, (samples(k) for k in range(i * per_shard, min(count, (i + 1) * per_shard))))
+    return paths
+
+
+def write_pairs(pairs: Pairs, folder: str | Path, samples_per_shard: int = 1000) -> list[Path]:
+    """Write pairs as webdataset shards 00000.tar, ... of .png, .txt and .json members; returns their paths in order.
+
+    Equal pairs give equal bytes. Raises: DataError when there is nothing to write or the folder holds other shards.
+    """
+
+    def sample(i: int) -> Sample:
+        metadata = pairs.metadata[i] if pairs.metadata is not None else {}
+        return {
+            "__key__": pairs.keys[i],
+            "png": encode_png(pairs.images[i]),
+            "txt": pairs.captions[i].encode(),
+            "json": json.dumps(
+                {"key": pairs.keys[i], "caption": pairs.captions[i], **metadata}, sort_keys=True
+            ).encode(),
+        }
+
+    return _write_shards(Path(folder), "{:05d}.tar", sample, len(pairs), samples_per_shard)
+
+
+def write_test_set(test_set: TestSet, folder: str | Path, samples_per_shard: int = 1000) -> list[Path]:
+    """Write a test set in clip-benchmark's layout: test/0.tar ... of .png and .cls, and the class and template lists.
+
+    Raises: DataError when there is nothing to write or the folder holds other shards.
+    """
+    folder = Path(folder)
+
+    def sample(i: int) -> Sample:
+        label = str(int(test_set.labels[i])).encode()
+        return {"__key__": test_set.keys[i], "png": encode_png(test_set.images[i]), "cls": label}
+
+    paths = _write_shards(folder / "test", "{}.tar", sample, len(test_set), samples_per_shard)
+    (folder / "test" / "nshards.txt").write_text(f"{len(paths)}\n", encoding="utf-8")
+    (folder / "classnames.txt").write_text("\n".join(test_set.class_names) + "\n", encoding="utf-8")
+    if test_set.templates:
+        lines = [template.replace("{}", "{c}") for template in test_set.templates]
+        (folder / "zeroshot_classification_templates.txt").write_text(
+            "\n".join(lines) + "\n", encoding="utf-8"
+        )
+    return paths
+
+
+# ---------------------------------------------------------------- finding
+
+
+def _expand_one(pattern: str) -> Iterator[str]:
+    path = Path(pattern)
+    if path.is_dir():
+        found = sorted(str(p) for p in path.iterdir() if p.name.endswith(SHARD_SUFFIXES))
+        if not found:
+            raise DataError(f"{pattern}: the folder holds no .tar shards; give the folder the shards are in")
+        yield from found
+    elif path.exists():
+        yield pattern
+    elif any(c in pattern for c in "*?["):
+        found = sorted(str(p) for p in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        if not found:
+            raise DataError(
+                f"{pattern}: no shard matches; check the pattern and the working folder ({Path.cwd()})"
+            )
+        yield from found
+    else:
+        raise DataError(f"{pattern}: no such shard; check the path, or download it")
+
+
+def expand_shards(pattern: str) -> list[str]:
+    """Paths of the shards that a pattern names, in order.
+
+    A pattern is a .tar file, a folder of them, a glob (`*`), a brace expansion ({00000..00009}), or several of these joined
+    by `::`. Raises: DataError naming the first shard that is missing or empty, or when the pattern names no local file.
+    """
+    found: list[str] = []
+    for part in pattern.split("::"):
+        if not part or part.startswith("pipe:") or "://" in part:
+            raise DataError(f"{pattern!r}: shards are local .tar files; download remote ones first")
+        if Path(part).exists():
+            found += _expand_one(part)
+            continue
+        try:
+            names = braceexpand(part)
+        except ValueError as error:
+            raise DataError(f"{part}: {error}; write a range as {{00000..00009}}") from error
+        for name in names:  # one at a time: a mistyped range of millions stops at the first missing file
+            found += _expand_one(name)
+    for name in found:
+        if os.path.getsize(name) == 0:
+            raise DataError(f"{name}: the shard is empty (0 bytes); remove it or fetch it again")
+    return found
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _tar_members(path: str, file: BinaryIO, report: Callable[[str], None]) -> Iterator[Sample]:
+    """Members of one shard in the form webdataset groups into samples; reports where a damaged shard ends.
+
+    tarfile treats a corrupt header and a missing end as the end of the archive, so both are looked for here.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r:*") as tar:
+            stream = tar.fileobj
+            assert stream is not None
+            for member in tar:
+                if member.isreg():
+                    extracted = tar.extractfile(member)
+                    assert extracted is not None
+                    data = extracted.read()
+                    if len(data) < member.size:
+                        raise tarfile.ReadError(f"unexpected end of data in {member.name}")
+                    yield {"fname": member.name, "data": data, "__url__": path}
+            stream.seek(tar.offset)
+            end = stream.read(512)
+            if end != bytes(512):
+                raise tarfile.ReadError("no end-of-archive mark" if len(end) < 512 else "corrupt header")
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        report(f"{path}: {error}")
+
+
+def read_samples(path: str, account: ReadAccount) -> Iterator[Sample]:
+    """Samples of one shard: `__key__` and the bytes of each member by suffix; damage is counted in the account.
+
+    A truncated or corrupt shard gives the samples before the damage and counts one loss, of unknown size, for the rest.
+    """
+
+    def lost(text: str) -> None:
+        account.skip("rest of a damaged shard lost", text)
+
+    def duplicate(error: Exception) -> bool:
+        account.skip("member occurs twice", f"{path}: {error.args[0]}")
+        return True
+
+    account.shards += 1
+    with open(path, "rb") as file:
+        yield from group_by_keys(_tar_members(path, file, lost), handler=duplicate)
+
+
+def member(sample: Sample, suffixes: Sequence[str]) -> bytes | None:
+    """The sample's first member with one of the suffixes (`img.v2.jpg` counts as jpg), None if there is none."""
+    for suffix in suffixes:
+        if suffix in sample:
+            return sample[suffix]
+    for name, data in sample.items():
+        if not name.startswith("__") and name.rsplit(".", 1)[-1] in suffixes:
+            return data
+    return None
+
+
+def decode_image(data: bytes, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
+    """RGB image with its shorter side resized to `image_size` (bicubic) and the centre cropped, as open_clip evaluates.
+
+    Raises: UnreadableSample for files that PIL cannot read, and for those above PIL's limit on pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as file:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and file.width * file.height > limit:
+                raise UnreadableSample("image has too many pixels")
+            image = (
+                file.convert("RGBA").convert("RGB") if "transparency" in file.info else file.convert("RGB")
+            )
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableSample("image has too many pixels") from error
+    except UnreadableSample:
+        raise
+    except Exception as error:  # PIL's plugins raise OSError, SyntaxError, struct.error, ... on damaged files
+        raise UnreadableSample("image is damaged or of an unknown format") from error
+    return to_square(image, image_size)
+
+
+def to_square(image: Image.Image, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
+    """Resize the shorter side to `image_size` (bicubic) and crop the centre, with torchvision's rounding."""
+    width, height = image.size
+    if (width, height) != (image_size, image_size):
+        short = min(width, height)
+        width, height = int(image_size * width / short), int(image_size * height / short)
+        left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        image = image.crop((left, top, left + image_size, top + image_size))
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def decode_text(data: bytes, what: str) -> str:
+    """Text of a member without surrounding white space; raises UnreadableSample unless it is non-empty UTF-8 text."""
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UnreadableSample(f"{what} is not UTF-8 text") from error
+    if not text:
+        raise UnreadableSample(f"{what} is empty")
+    if any(ord(c) < 32 and c not in "\t\n\r" for c in text):
+        raise UnreadableSample(f"{what} holds binary data")
+    return text
+
+
+def _metadata(sample: Sample) -> dict[str, Any]:
+    data = member(sample, ("json",))
+    try:
+        value = json.loads(data) if data else {}
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _caption(sample: Sample, metadata: dict[str, Any]) -> str:
+    data = member(sample, ("txt",))
+    if data is None:
+        caption = metadata.get("caption")
+        if caption is None:
+            raise UnreadableSample("no caption (.txt)")
+        if not isinstance(caption, str):
+            raise UnreadableSample("caption is not text")
+        data = caption.encode("utf-8", "surrogatepass")
+    return decode_text(data, "caption")
+
+
+def sample_image(sample: Sample, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
+    """The sample's decoded image; raises UnreadableSample when it has none or PIL cannot read it."""
+    data = member(sample, IMAGE_SUFFIXES)
+    if data is None:
+        raise UnreadableSample(f"no image (.{', .'.join(IMAGE_SUFFIXES)})")
+    return decode_image(data, image_size)
+
+
+def read_pairs(
+    shards: str | Sequence[str],
+    image_size: int,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Pairs:
+    """Image-text pairs of webdataset shards, in order, at most `limit` of them.
+
+    Args: shards, a pattern for `expand_shards` or a list of paths; progress is called with the number of pairs read so far.
+    Samples that cannot be read are skipped and counted by reason in `Pairs.account`, with examples as "file: key".
+    Raises: DataError when no pair can be read at all, with the reasons.
+    """
+    paths = (
+        expand_shards(shards) if isinstance(shards, str) else [p for s in shards for p in expand_shards(s)]
+    )
+    account, images, captions, keys, metadata = ReadAccount(), [], [], [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by decode_image's own check
+        for path in paths:
+            if limit is not None and len(images) >= limit:
+                break
+            for sample in read_samples(path, account):
+                if limit is not None and len(images) >= limit:
+                    break
+                try:
+                    image, extra = sample_image(sample, image_size), _metadata(sample)
+                    captions.append(_caption(sample, extra))
+                except UnreadableSample as reason:
+                    account.skip(str(reason), f"{path}: {sample['__key__']}")
+                    continue
+                images.append(image)
+                keys.append(sample["__key__"])
+                metadata.append(extra)
+            if progress is not None:
+                progress(len(images))
+    account.samples_read = len(images)
+    if not images and limit != 0:
+        raise DataError(
+            f"no readable image-text pair in {paths[0]} ... ({len(paths)} shards): {account.summary()}"
+        )
+    stacked = np.stack(images) if images else np.empty((0, 3, image_size, image_size), np.uint8)
+    return Pairs(stacked, captions, keys, None, account, metadata if any(metadata) else None)
