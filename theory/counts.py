@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import betaincinv
 
-from theory.arrays import ArrayLike
+from theory.arrays import ArrayLike, require
 from theory.links import dprime, probit
 
 
@@ -38,9 +38,9 @@ def clopper_pearson(
     correct, images = np.broadcast_arrays(
         np.asarray(num_correct, dtype=np.float64), np.asarray(num_images, dtype=np.float64)
     )
-    _require((images >= 1) & (images == np.floor(images)), images, "num_images must be a whole number >= 1")
+    require((images >= 1) & (images == np.floor(images)), images, "num_images must be a whole number >= 1")
     whole = (correct >= 0) & (correct <= images) & (correct == np.floor(correct))
-    _require(whole, correct, "num_correct must be a whole number from 0 to num_images")
+    require(whole, correct, "num_correct must be a whole number from 0 to num_images")
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
     # The beta parameters are kept positive where the limit is 0 or 1 by definition.
@@ -82,8 +82,3 @@ def dprime_interval(
     """
     low, high = clopper_pearson(num_correct, num_images, level)
     return np.asarray(dprime(low, num_classes)), np.asarray(dprime(high, num_classes))
-
-
-def _require(fine: np.ndarray, values: np.ndarray, message: str) -> None:
-    if not fine.all():
-        raise ValueError(f"{message}, got {values[~fine].flat[0]:g}")
