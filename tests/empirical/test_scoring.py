@@ -1,0 +1,145 @@
+"""Scores of the rules against hand-made predictions, the clusters of the bootstrap, and the summary in words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_accuracies import synthetic_study
+
+from empirical.prediction import PREDICTION_COLUMNS, RULES, predict_mixtures
+from empirical.robustness import fit_trends
+from empirical.scoring import (
+    ALL_SHIFTS,
+    SCORE_COLUMNS,
+    format_summary,
+    score_rules,
+    summarise_lines,
+    summarise_mixtures,
+)
+
+
+def hand_made(errors: dict[str, list[float]], shifts: tuple[str, ...] = ("v2",)) -> pd.DataFrame:
+    """Predictions whose rule r is off by errors[r][i] on mixture i."""
+    rows = []
+    for shift in shifts:
+        for i in range(len(errors["lines"])):
+            for rule in RULES:
+                row = dict.fromkeys(PREDICTION_COLUMNS, np.nan)
+                row |= {
+                    "sources": f"a{i}:0.5+b:0.5",
+                    "shift": shift,
+                    "n_train": 512,
+                    "num_seeds": 2,
+                    "rule": rule,
+                }
+                row |= {
+                    "ratio_measured": 0.5,
+                    "ratio_predicted": 0.5 + errors[rule][i],
+                    "inside_range": "yes",
+                }
+                row |= {"ratio_measured_stderr": 0.03, "ratio_predicted_stderr": 0.04}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+ERRORS = {
+    "mediant": [0.1, -0.1, 0.1, -0.1, 0.1, -0.1],
+    "quadrature": [0.0, 0.0, 0.3, 0.0, 0.0, 0.0],
+    "lines": [0.01, 0.02, -0.01, 0.02, 0.01, -0.02],
+    "interpolated": [0.11, 0.12, 0.1, 0.12, 0.1, 0.11],
+    "best_source": [0.3, 0.2, 0.3, 0.2, 0.3, 0.2],
+}
+
+
+def test_rms_bias_noise_floor_and_differences_are_their_formulas():
+    scores = score_rules(hand_made(ERRORS))
+    assert tuple(scores.columns) == SCORE_COLUMNS
+    scores = scores[scores["shift"] == "v2"].set_index("rule")
+    for rule, errors in ERRORS.items():
+        assert scores.loc[rule, "rms"] == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+        assert scores.loc[rule, "bias"] == pytest.approx(np.mean(errors))
+        assert scores.loc[rule, "noise_floor"] == pytest.approx(0.05)
+        expected = scores.loc[rule, "rms"] - scores.loc["interpolated", "rms"]
+        assert scores.loc[rule, "difference_to_interpolated"] == pytest.approx(expected, abs=1e-12)
+    assert scores.loc["lines", "difference_to_best_source_high"] < 0
+    assert scores.loc["lines", "difference_to_interpolated_high"] < 0
+
+
+def test_the_bootstrap_is_paired():
+    # The mediant is .01 worse than the baseline on every mixture: paired resampling sees it, unpaired would not.
+    errors = dict(ERRORS)
+    errors["interpolated"] = [0.05, 0.5, 0.1, 0.3, 0.02, 0.2]
+    errors["mediant"] = [1.02 * e for e in errors["interpolated"]]
+    row = score_rules(hand_made(errors)).query("shift == 'v2'").set_index("rule").loc["mediant"]
+    assert 0 < row["difference_to_interpolated_low"] <= row["difference_to_interpolated_high"]
+    assert row["rms_low"] < 0.2 < 0.3 < row["rms_high"]
+
+
+def test_mixtures_of_the_same_sources_are_one_cluster():
+    predictions = hand_made(ERRORS)
+    predictions["sources"] = [
+        f"a:{s}+b:{round(1 - s, 2)}" for s in np.repeat(np.arange(0.2, 0.79, 0.1).round(1), len(RULES))
+    ]
+    scores = score_rules(predictions)
+    assert set(scores["num_mixtures"]) == {1}
+    assert set(scores["num_predictions"]) == {6}
+    assert scores["rms_low"].isna().all()
+
+
+def test_empty_predictions_are_left_out_of_both_sides_of_a_comparison():
+    predictions = hand_made(ERRORS)
+    gone = (predictions["rule"] == "lines") & predictions["sources"].isin(["a0:0.5+b:0.5", "a3:0.5+b:0.5"])
+    predictions.loc[gone, "ratio_predicted"] = np.nan
+    row = score_rules(predictions).query("shift == 'v2'").set_index("rule").loc["lines"]
+    rest = [1, 2, 4, 5]
+    lines, baseline = (
+        np.sqrt(np.mean(np.square(np.array(ERRORS[r])[rest]))) for r in ("lines", "interpolated")
+    )
+    assert row["num_predictions"] == 4
+    assert row["difference_to_interpolated"] == pytest.approx(lines - baseline)
+
+
+def test_all_shifts_pool_the_shifts():
+    scores = score_rules(hand_made(ERRORS, shifts=("v2", "sketch")))
+    pooled = scores[scores["shift"] == ALL_SHIFTS]
+    assert set(pooled["num_predictions"]) == {12}
+    assert set(pooled["num_mixtures"]) == {6}
+
+
+def test_the_same_seed_gives_the_same_scores():
+    pd.testing.assert_frame_equal(
+        score_rules(hand_made(ERRORS), seed=3), score_rules(hand_made(ERRORS), seed=3)
+    )
+
+
+def test_counts_of_mixtures_take_each_size_once():
+    counts = summarise_mixtures(hand_made(ERRORS, shifts=("v2", "sketch"))).set_index("shift")
+    assert counts.loc["v2"].tolist() == [6, 0, 0, 6]
+    assert counts.loc[ALL_SHIFTS].tolist() == [12, 0, 0, 12]
+
+
+def test_the_summary_tells_lines_growth_range_and_rules():
+    accuracies = synthetic_study()
+    trends, predictions = fit_trends(accuracies), predict_mixtures(accuracies)
+    text = format_summary(accuracies, trends, predictions, score_rules(predictions))
+    assert len(summarise_lines(trends)) == 6
+    for words in (
+        "R2",
+        "models",
+        "Growth dlog",
+        "inside",
+        "lines *",
+        "minus interpolated",
+        "Over all shifts lines is",
+    ):
+        assert words in text
+    assert max(map(len, text.splitlines())) < 200
+
+
+@pytest.mark.parametrize("kinds", [[], ["single"]])
+def test_a_partial_study_has_a_summary_too(kinds):
+    accuracies = synthetic_study()
+    accuracies = accuracies[accuracies["kind"].isin(kinds)]
+    trends, predictions = fit_trends(accuracies), predict_mixtures(accuracies)
+    scores = score_rules(predictions)
+    assert scores.empty
+    assert "No mixture has been measured" in format_summary(accuracies, trends, predictions, scores)
