@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from open_clip import CLIP, CustomTextCLIP, set_model_preprocess_cfg
@@ -23,9 +23,7 @@ from empirical import conv_tower as conv_tower  # importing it registers the tow
 from empirical import tokenizer as tokenizers
 from empirical.errors import DataError, StudyError
 from empirical.model_inputs import PIXEL_MEAN, PIXEL_STD, ClipModel
-
-if TYPE_CHECKING:
-    from empirical.tokenizer import Tokenizer
+from empirical.tokenizer import Tokenizer
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 _REQUIRED = ("embed_dim", "vision_cfg", "text_cfg")

@@ -11,8 +11,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
@@ -26,6 +26,7 @@ PAD, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What models, training and zero-shot evaluation need of a tokenizer."""
 
@@ -56,7 +57,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _token_table(
-    texts: str | Sequence[str], encode: Callable[[str], list[int]], context_length: int, ends: tuple[int, int]
+    texts: str | Sequence[Any], encode: Callable[[str], list[int]], context_length: int, ends: tuple[int, int]
 ):
     """Rows of ids; equal captions are encoded once, since a data set repeats its captions."""
     if isinstance(texts, str):
@@ -154,6 +155,19 @@ class WordTokenizer:
         return restored
 
 
+@lru_cache(maxsize=1)
+def _byte_pairs() -> Any:
+    """open_clip's tokenizer, built once per process (0.1 s)."""
+    from open_clip import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    if tokenizer.vocab_size != OpenClipTokenizer.vocab_size:
+        raise StudyError(
+            f"open_clip's tokenizer has {tokenizer.vocab_size} ids, expected {OpenClipTokenizer.vocab_size}"
+        )
+    return tokenizer
+
+
 class OpenClipTokenizer:
     """open_clip's byte-pair tokenizer (49,408 ids, shipped inside the open_clip package) with the same interface."""
 
@@ -164,20 +178,9 @@ class OpenClipTokenizer:
     def __init__(self, context_length: int = 77) -> None:
         self.context_length = _checked_context(context_length)
 
-    @cached_property
-    def _byte_pairs(self) -> Any:
-        from open_clip import SimpleTokenizer
-
-        tokenizer = SimpleTokenizer()
-        if tokenizer.vocab_size != self.vocab_size:
-            raise StudyError(
-                f"open_clip's tokenizer has {tokenizer.vocab_size} ids, expected {self.vocab_size}"
-            )
-        return tokenizer
-
     def encode(self, text: str) -> list[int]:
         """Byte-pair ids of one text, without start and end."""
-        return self._byte_pairs.encode(text)
+        return _byte_pairs().encode(text)
 
     def token_array(self, texts: str | Sequence[str]) -> Int64[np.ndarray, "n context"]:
         """Token ids as numpy, (n, context_length)."""
@@ -198,7 +201,7 @@ class OpenClipTokenizer:
                 break
             if number not in special:
                 kept.append(number)
-        return self._byte_pairs.decode(kept).strip()
+        return _byte_pairs().decode(kept).strip()
 
     def to_json(self) -> str:
         """A JSON text from which `from_json` restores the tokenizer."""

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import open_clip
@@ -22,9 +21,7 @@ from torch.nn import functional
 from empirical.errors import DataError, StudyError
 from empirical.model import evaluating, place
 from empirical.model_inputs import ClipModel, as_uint8_tensor, check_images, normalise
-
-if TYPE_CHECKING:
-    from empirical.tokenizer import Tokenizer
+from empirical.tokenizer import Tokenizer
 
 PLACEHOLDERS = ("{}", "{c}")  # open_clip's and clip-benchmark's way to mark the class name in a template
 
@@ -110,7 +107,7 @@ def zero_shot_logits(
         return (model.logit_scale.exp().float().cpu() * features @ classifier.float().cpu()).numpy()
 
 
-def num_correct(logits: Num[np.ndarray, "n classes"], labels: Shaped[np.ndarray, " n"]) -> int:
+def num_correct(logits: Num[np.ndarray, "n classes"], labels: Shaped[np.ndarray, " labels"]) -> int:
     """Number of images whose largest logit (the first of equal ones) is their label's.
 
     Raises:
