@@ -75,11 +75,14 @@ def _write_shards(
         raise DataError(f"{folder}: there are no samples to write")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name.format(i) for i in range(-(-count // per_shard))]
-    foreign = sorted(p.name for p in folder.glob("*.tar") if p not in paths)
+    surplus = [p for p in folder.glob("*.tar") if p not in paths]
+    foreign = sorted(p.name for p in surplus if not p.stem.isdigit())
     if foreign:
-        raise DataError(f"{folder} already holds other shards ({foreign[0]} ...); write into an empty folder")
+        raise DataError(f"{folder} already holds other shards ({foreign[0]}); write into an empty folder")
     for i, path in enumerate(paths):
         _write_shard(path, (samples(k) for k in range(i * per_shard, min(count, (i + 1) * per_shard))))
+    for path in surplus:  # an older, longer write: its tail must not be read with the new shards
+        path.unlink()
     return paths
 
 

@@ -92,10 +92,11 @@ class PhotoStyle:
     clutter_saturation: Range = (0.1, 0.6)
     clutter_value: Range = (0.2, 0.9)
     clutter_opacity: float = 0.75
-    shadow_shift: Range = (0.04, 0.10)
+    shadow_shift: float = 0.065  # to the right and down, of the image
     shadow_depth: float = 0.40
     shadow_softness: float = 1.4
     light: float = 0.24
+    light_angle: Range = (0.3, 1.27)  # where it gets darker, radians from the x axis downwards
     bevel: float = 0.16
     surface_texture: float = 0.05
     occluder_position: Range = (0.15, 0.60)

@@ -205,11 +205,11 @@ def _photo(scenes: Scenes, draws: _Draws) -> Field:
     distance = _pose(scenes, draws)
     color = _rgb(*_object_hsv(scenes, draws))
     image, second = _photo_background(scenes, draws)
-    light = draws.uniform((0.0, 2 * math.pi))
-    across = _across(light, size)
-    # the shadow falls away from the light: the same distances, moved by whole pixels
-    shift = max(1, round(sum(style.shadow_shift) / 2 * size))
-    shadow = torch.sigmoid(-torch.roll(distance, (shift, shift), (2, 3)) / style.shadow_softness)
+    across = _across(draws.uniform(style.light_angle), size)
+    # light comes from the upper left: the shadow is the same distance field, moved by whole pixels
+    shift = max(1, round(style.shadow_shift * size))
+    moved = F.pad(distance, (shift, 0, shift, 0), mode="replicate")[:, :, :size, :size]
+    shadow = torch.sigmoid(-moved / style.shadow_softness)
     image = image * (1 - style.shadow_depth * shadow)
     shading = 0.95 - style.light * across + style.bevel * (torch.tanh(-distance / 3) - 0.5)
     shading = shading + draws.texture(1, 8) * style.surface_texture

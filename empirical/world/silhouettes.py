@@ -65,14 +65,10 @@ def _arrow(form: int, a: float, b: float) -> Mask:
         return stroke([(-wing, 0.15), (0, 0.85), (wing, 0.15)], 0.2 + shaft / 3) | stroke(
             [(0, 0.75), (0, -0.85)], 0.14 + shaft / 2
         )
-    neck = 0.2 if form == 0 else 0.05
-    head = polygon(
-        [(0, 0.95), (wing, neck - 0.2 * (form == 2)), (0, neck), (-wing, neck - 0.2 * (form == 2))]
-    )
-    arrow = head | box(-shaft, shaft, -0.92, 0.3)
-    if form == 2:  # a fletched tail
-        arrow |= polygon([(-0.5, -0.95), (0, -0.55), (0.5, -0.95), (0.5, -0.65), (0, -0.25), (-0.5, -0.65)])
-    return arrow
+    if form == 2:  # a head at either end
+        head = polygon([(0, 0.95), (wing * 0.85, 0.3), (-wing * 0.85, 0.3)])
+        return head | head[::-1] | box(-shaft * 0.85, shaft * 0.85, -0.4, 0.4)
+    return polygon([(0, 0.95), (wing, 0.2), (-wing, 0.2)]) | box(-shaft, shaft, -0.92, 0.3)
 
 
 def _moon(form: int, a: float, b: float) -> Mask:
