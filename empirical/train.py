@@ -92,9 +92,8 @@ class _Images:
     """All images in memory, with a reflected border; a batch is cut out of it with one shift per image."""
 
     def __init__(self, images: np.ndarray | Tensor, max_shift: int, device: torch.device) -> None:
-        # channels last is the layout that convolutions are fastest in
-        pixels = as_uint8_tensor(images).permute(0, 2, 3, 1)
-        height, width = pixels.shape[1:3]
+        pixels = as_uint8_tensor(images)
+        height, width = pixels.shape[2:]
         if max_shift >= min(height, width):
             raise StudyError(
                 f"recipe: max_shift is {max_shift} for images of {height} x {width} px; it must be smaller"
@@ -102,7 +101,8 @@ class _Images:
         rows, columns = (
             torch.from_numpy(np.pad(np.arange(s), max_shift, "reflect")) for s in (height, width)
         )
-        padded = pixels[:, rows.to(pixels.device)][:, :, columns.to(pixels.device)].contiguous().to(device)
+        padded = pixels.to(device)[:, :, rows.to(device)][:, :, :, columns.to(device)]
+        padded = padded.permute(0, 2, 3, 1).contiguous()  # channels last: convolutions are fastest in it
         # windows[i, dy, dx] is image i shifted by (dy, dx): a view, nothing is copied before a batch is asked for
         self.windows = padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
 

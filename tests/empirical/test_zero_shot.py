@@ -11,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_clip import COLOURS, TEMPLATES, TOKENIZER, random_pairs, small_model
 
+from empirical import world
 from empirical.errors import DataError, StudyError
+from empirical.model import build_model, context_length, load_config
+from empirical.tokenizer import UNKNOWN, build_tokenizer, split_words
+from empirical.train import Recipe, train
 from empirical.zero_shot import (
     average_logits,
     load_logits,
@@ -156,6 +160,27 @@ def test_templates_and_names_that_make_no_sense_are_refused() -> None:
         zero_shot_classifier(small_model(), TOKENIZER, [], TEMPLATES)
     with pytest.raises(DataError, match="'red'"):
         zero_shot_classifier(small_model(), TOKENIZER, ["red", "blue", "red"], TEMPLATES)
+
+
+def test_the_rendered_world_trains_and_is_told_apart() -> None:
+    """Source, tokenizer, config, training and evaluation of the embedded testbed fit together."""
+    pairs = world.render_source("stock", 123, 0, 256)
+    test_set = world.render_test_set("reference", 300)
+    config = load_config("conv_tower")
+    tokenizer = build_tokenizer("world", context_length=context_length(config))
+    prompts = [template.replace("{}", name) for template in world.templates() for name in world.class_names()]
+    for texts in (list(pairs.captions), prompts):
+        assert not (tokenizer(texts) == UNKNOWN).any(), "the world knows its own words"
+        assert max(len(split_words(text)) for text in texts) <= config["text_cfg"]["context_length"] - 2, (
+            "none is cut"
+        )
+    model = build_model(config, tokenizer, 0)
+    log = train(model, pairs.images, tokenizer(pairs.captions), Recipe(epochs=12), 0)
+    assert log.loss[-1] < 0.8 * log.loss[0]
+    classifier = zero_shot_classifier(model, tokenizer, world.class_names(), world.templates())
+    correct = num_correct(zero_shot_logits(model, classifier, test_set.images), test_set.labels)
+    chance = 300 / len(world.class_names())
+    assert correct > chance + 5 * np.sqrt(chance)
 
 
 def test_logits_survive_a_file(tmp_path: Path) -> None:
