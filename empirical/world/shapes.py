@@ -9,18 +9,19 @@ from jaxtyping import Bool, Float
 CANVAS = 128  # pixels along the canvas's side
 EXTENT = 1.25  # half the canvas's side, in units of the object
 
+Real = float | int
 Mask = Bool[np.ndarray, "canvas canvas"]
 
 _AXIS = ((np.arange(CANVAS) + 0.5) / CANVAS * 2 - 1) * EXTENT
 X, Y = np.meshgrid(_AXIS, -_AXIS)
 
 
-def between(low: float, high: float, share: float) -> float:
+def between(low: Real, high: Real, share: Real) -> Real:
     """Linear interpolation from low (share 0) to high (share 1)."""
     return low + (high - low) * share
 
 
-def polygon(corners: Sequence[tuple[float, float]]) -> Mask:
+def polygon(corners: Sequence[tuple[Real, Real]]) -> Mask:
     """Even-odd rule: a pixel is inside when a ray to the right crosses the boundary an odd number of times."""
     inside = np.zeros(X.shape, bool)
     for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
@@ -31,27 +32,27 @@ def polygon(corners: Sequence[tuple[float, float]]) -> Mask:
     return inside
 
 
-def ellipse(x: float, y: float, width: float, height: float) -> Mask:
+def ellipse(x: Real, y: Real, width: Real, height: Real) -> Mask:
     """Filled axis-parallel ellipse with the given half-axes."""
     return ((X - x) / width) ** 2 + ((Y - y) / height) ** 2 < 1
 
 
-def disk(x: float, y: float, radius: float) -> Mask:
+def disk(x: Real, y: Real, radius: Real) -> Mask:
     """Filled disk."""
     return ellipse(x, y, radius, radius)
 
 
-def annulus(x: float, y: float, radius: float, hole: float) -> Mask:
+def annulus(x: Real, y: Real, radius: Real, hole: Real) -> Mask:
     """Disk with a round hole."""
     return disk(x, y, radius) & ~disk(x, y, hole)
 
 
-def box(left: float, right: float, bottom: float, top: float) -> Mask:
+def box(left: Real, right: Real, bottom: Real, top: Real) -> Mask:
     """Filled axis-parallel rectangle."""
     return (left < X) & (right > X) & (bottom < Y) & (top > Y)
 
 
-def stroke(points: Sequence[tuple[float, float]], width: float) -> Mask:
+def stroke(points: Sequence[tuple[Real, Real]], width: Real) -> Mask:
     """All pixels within half a width of the polyline through the points."""
     mask = np.zeros(X.shape, bool)
     for (x0, y0), (x1, y1) in pairwise(points):

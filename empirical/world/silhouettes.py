@@ -46,8 +46,9 @@ def _heart(form: int, a: float, b: float) -> Mask:
     lobes = disk(-0.44, 0.35, lobe) | disk(0.44, 0.35, lobe)
     side = 0.44 + lobe * 0.88
     if form == 1:  # slim, straight sides
-        lobes = ellipse(-0.36, 0.4, 0.38, lobe) | ellipse(0.36, 0.4, 0.38, lobe)
-        side = 0.70
+        slim = between(0.62, 0.84, b)
+        lobes = ellipse(-slim / 2, 0.4, slim * 0.53, lobe) | ellipse(slim / 2, 0.4, slim * 0.53, lobe)
+        side = slim * 0.98
     heart = lobes | polygon([(-side, 0.18), (0, tip), (side, 0.18), (0, 0.55)])
     if form == 2:  # a heart-shaped locket: hollow
         inner = (
@@ -78,16 +79,16 @@ def _moon(form: int, a: float, b: float) -> Mask:
 
 
 def _house(form: int, a: float, b: float) -> Mask:
-    eaves, half = between(-0.05, 0.25, a), (0.66, 0.58, 0.82)[form]
-    roof = half + between(0.06, 0.24, b)
+    eaves, half = between(-0.25, 0.25, a), (0.66, 0.58, 0.76)[form] * between(0.86, 1.06, b)
+    roof = half + between(0.06, 0.2, b)
     house = box(-half, half, -0.85, eaves + 0.02) | polygon(
         [(-roof, eaves), (0, (0.92, 0.95, 0.7)[form]), (roof, eaves)]
     )
     if form == 1:
         house |= box(0.25, 0.48, 0.2, 0.95)
     if form == 2:
-        return house & ~box(-0.56, -0.2, -0.5, -0.12) & ~box(0.2, 0.56, -0.5, -0.12)
-    return house & ~box(-0.16, 0.18, -0.9, -0.3)
+        return house & ~box(-0.5, -0.16, -0.66, -0.32) & ~box(0.16, 0.5, -0.66, -0.32)
+    return house & ~box(-0.16, 0.18, -0.9, -0.36)
 
 
 def _tree(form: int, a: float, b: float) -> Mask:
@@ -147,6 +148,7 @@ def _cup(form: int, a: float, b: float) -> Mask:
 def _bolt(form: int, a: float, b: float) -> Mask:
     jog, width = between(0.0, 0.2, a), between(0.0, 0.14, b)
     if form == 2:  # one more zigzag
+        width = between(-0.06, 0.2, b)
         return polygon([
             (-0.1 + width, 0.98), (-0.62, 0.3), (-0.28, 0.28), (-0.45 - width, -0.28 - jog), (-0.1, -0.3 - jog), (-0.2, -0.98),
             (0.62, -0.05), (0.28, -0.02), (0.58 + width, 0.42), (0.22, 0.44), (0.5 + width, 0.98),
@@ -203,15 +205,15 @@ def _umbrella(form: int, a: float, b: float) -> Mask:
 
 
 def _mushroom(form: int, a: float, b: float) -> Mask:
-    stem, flare = between(0.16, 0.32, a), between(0.0, 0.16, b)
-    brim = (0.05, -0.2, 0.25)[form]
+    stem, flare, wide = between(0.13, 0.36, a), between(0.0, 0.16, b), between(0.84, 1.0, b)
+    brim = (-0.02, -0.2, 0.25)[form]
     stalk = polygon([(-stem, brim + 0.05), (stem, brim + 0.05), (stem + flare, -0.9), (-stem - flare, -0.9)])
     if form == 1:  # a tall cap, and a skirt on the stem
-        cap = ellipse(0, brim, between(0.55, 0.75, b), 1.12) & (brim < Y)
+        cap = ellipse(0, brim, wide * 0.78, 1.12) & (brim < Y)
         return stalk | cap | ellipse(0, -0.55, stem + 0.14, 0.09)
-    cap = ellipse(0, brim, 0.92, (0.82, 0, 0.58)[form]) & (brim < Y)
+    cap = ellipse(0, brim, wide, (0.82, 0, 0.58)[form]) & (brim < Y)
     if form == 2:  # a flat spotted cap
-        cap &= ~disk(-0.42, 0.48, 0.12) & ~disk(0.06, 0.6, 0.12) & ~disk(0.5, 0.44, 0.1)
+        cap &= ~disk(-0.4, 0.46, 0.12) & ~disk(0.05, 0.6, 0.12) & ~disk(0.44, 0.43, 0.1)
     return stalk | cap
 
 
@@ -287,7 +289,7 @@ def _drop(form: int, a: float, b: float) -> Mask:
     lean = (0.0, 0.35, 0.0)[form]
     drop = disk(0, -0.3, radius) | polygon([(-radius * 0.95, -0.15), (lean, tip), (radius * 0.95, -0.15)])
     if form == 2:  # a highlight
-        drop &= ~(annulus(0, -0.3, radius - 0.12, radius - 0.26) & (X < -0.05) & (Y < -0.2))
+        drop &= ~(annulus(0, -0.3, radius - 0.1, radius - 0.28) & (X < 0.02) & (Y < -0.15))
     return drop
 
 
