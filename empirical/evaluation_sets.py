@@ -50,12 +50,8 @@ def _read_class_names(folder: Path) -> list[str] | None:
     if path is None:
         return None
     names = _lines(path)
-    repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
-    if not names or repeated:
-        problem = f"names {repeated[0]!r} twice" if repeated else "is empty"
-        raise DataError(
-            f"{path} {problem}; write one class name per line, in the order of the labels, each once"
-        )
+    if not names:
+        raise DataError(f"{path} is empty; write one class name per line, in the order of the labels")
     return names
 
 
@@ -174,17 +170,28 @@ def _follow_reference(
     names: list[str], labels: np.ndarray, reference: Sequence[str], path: Path
 ) -> tuple[list[str], np.ndarray]:
     """Class names in the reference's order, labels to match; classes without an image are left out of the choice."""
+    if names == list(
+        reference
+    ):  # the labels say it all, even where two classes share a name (ImageNet: missile)
+        present, positions = np.unique(labels, return_inverse=True)
+        return [names[k] for k in present], positions.astype(np.int64)
+    repeated = next(
+        (n for n in reference if n in names and (names.count(n) > 1 or reference.count(n) > 1)), None
+    )
+    if repeated is not None:
+        raise DataError(
+            f"{path}: two classes are called {repeated!r}, so names cannot match; give each its own name"
+        )
     unknown = [n for n in names if n not in set(reference)]
     if unknown:
         raise DataError(
             f"{path}: class {unknown[0]!r} ({len(unknown)} of {len(names)} classes) is not among the reference's classes "
             f"({', '.join(reference[:5])}, ...); use the reference's names in {_CLASS_NAMES} or as folder names"
         )
-    present = {names[label] for label in np.unique(labels)}
-    kept = [n for n in reference if n in present]
+    shown = {names[label] for label in np.unique(labels)}
+    kept = [n for n in reference if n in shown]
     position = {n: i for i, n in enumerate(kept)}
-    lookup = np.array([position.get(n, -1) for n in names], np.int64)
-    return kept, lookup[labels]
+    return kept, np.array([position.get(n, -1) for n in names], np.int64)[labels]
 
 
 def load_test_set(

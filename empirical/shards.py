@@ -7,7 +7,9 @@ disk, so a member's name is only a key.
 
 import io
 import json
+import math
 import os
+import re
 import struct
 import tarfile
 import warnings
@@ -28,6 +30,7 @@ from empirical.errors import DataError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_MOST_SHARDS = 1_000_000
 _PNG_COMPRESSION = 1  # rendered noise hardly compresses; speed matters more
 
 Sample = dict[str, Any]
@@ -164,11 +167,14 @@ def expand_shards(pattern: str) -> list[str]:
         if Path(part).exists():
             found += _expand_one(part)
             continue
+        ranges = [abs(int(b) - int(a)) + 1 for a, b in re.findall(r"\{(\d+)\.\.(\d+)", part)]
+        if math.prod(ranges) > _MOST_SHARDS:  # braceexpand would first list them all
+            raise DataError(f"{part}: names {math.prod(ranges):,} shards; check the range")
         try:
             names = braceexpand(part)
         except ValueError as error:
             raise DataError(f"{part}: {error}; write a range as {{00000..00009}}") from error
-        for name in names:  # one at a time: a mistyped range of millions stops at the first missing file
+        for name in names:
             found += _expand_one(name)
     for name in found:
         if os.path.getsize(name) == 0:
