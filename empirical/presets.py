@@ -91,7 +91,7 @@ PRESETS = {
         mixture_sizes=(512,),
         filtering=(replace(POOL, source="snapshots", pool_sizes=(512,), scorers=("stock",)),),
         test_images=300,
-        recipe=Recipe(epochs=6),
+        recipe=Recipe(epochs=16, batch_size=32),
     ),
     "default": Preset(
         description="six sources, eight pairs and the six-way mixture, output mixing, one noisy pool (8-10 minutes on 2 cores)",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from empirical.figures.mixtures import draw_filtering, draw_predictions_vs_measurements
+from empirical.figures.filtering import draw_filtering
+from empirical.figures.mixtures import draw_predictions_vs_measurements
 from empirical.prediction import predict_mixtures
 from empirical.records import environment, write_atomically, write_json
 from empirical.robustness import fit_trends

@@ -39,7 +39,7 @@ def accuracies_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table["probit"] = np.asarray(probit(table["accuracy"].to_numpy()))
     table["dprime"] = np.asarray(dprime(table["accuracy"].to_numpy(), table["num_classes"].to_numpy()))
     return table[list(ACCURACY_COLUMNS)].sort_values(
-        ["kind", "sources", "n_train", "heads_n_train", "filter", "seed", "test_set"], ignore_index=True
+        ["kind", "sources", "n_train", "heads_n_train", "filter", "seed"], kind="stable", ignore_index=True
     )
 
 

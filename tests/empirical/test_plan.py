@@ -66,7 +66,8 @@ def test_mixtures_come_with_both_kinds_of_ensembles() -> None:
         ensembles = [
             other
             for other in runs.values()
-            if other.heads and (other.shares, other.n_train, other.seed) == (run.shares, run.n_train, run.seed)
+            if other.heads
+            and (other.shares, other.n_train, other.seed) == (run.shares, run.n_train, run.seed)
         ]
         assert {other.heads_n_train for other in ensembles} == {"each", "share"}
         for ensemble in ensembles:
@@ -87,9 +88,13 @@ def test_what_a_run_needs_is_planned_before_it() -> None:
 
 def test_the_first_pair_comes_first() -> None:
     runs = plan_runs(PRESETS["default"].design(0))
-    first_other = next(i for i, run in enumerate(runs) if not {s for s, _ in run.shares} <= {"snapshots", "stock"})
+    first_other = next(
+        i for i, run in enumerate(runs) if not {s for s, _ in run.shares} <= {"snapshots", "stock"}
+    )
     last_pair_mixture = max(
-        i for i, run in enumerate(runs) if run.kind == "input_mixing" and {s for s, _ in run.shares} == {"snapshots", "stock"}
+        i
+        for i, run in enumerate(runs)
+        if run.kind == "input_mixing" and {s for s, _ in run.shares} == {"snapshots", "stock"}
     )
     assert last_pair_mixture < first_other
 

@@ -50,11 +50,20 @@ def test_damaged_records_are_named_and_the_others_kept(tmp_path: Path) -> None:
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
     messages: list[str] = []
     assert set(load_records(tmp_path, messages.append)) == {"good"}
-    assert sorted(Path(message.split(": ")[0]).name for message in messages) == ["broken.json", "bytes.json", "list.json", "old.json"]
+    assert sorted(Path(message.split(": ")[0]).name for message in messages) == [
+        "broken.json",
+        "bytes.json",
+        "list.json",
+        "old.json",
+    ]
 
 
 def test_two_studies_cannot_share_a_folder(tmp_path: Path) -> None:
-    with exclusive(tmp_path), pytest.raises(StudyError, match="another study is running"), exclusive(tmp_path):
+    with (
+        exclusive(tmp_path),
+        pytest.raises(StudyError, match="another study is running"),
+        exclusive(tmp_path),
+    ):
         pass
     with exclusive(tmp_path):
         pass
