@@ -1,0 +1,1 @@
+"""Figures drawn from tidy tables: they read tables and never train."""

@@ -1,0 +1,158 @@
+"""Shared elements of the figures: colours of sources, pie markers of mixtures, panels in percent, one legend outside.
+
+Use `source_colours` for colours that stay the same from panel to panel and `mixture_marker` for a mixture drawn as a pie
+of its sources' colours.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+from matplotlib.path import Path as Outline
+from matplotlib.ticker import FixedLocator
+from scipy.special import ndtri
+
+from empirical.prediction import mixture_shares
+from theory.plotting import PALETTE, probit_axes
+
+DARK, PALE = "#222222", "#9A9A9A"
+_COLOURS = [PALETTE[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky", "olive")]
+
+
+def source_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour per source: Okabe-Ito's for up to seven, evenly spread hues of alternating lightness beyond."""
+    names = list(dict.fromkeys(names))
+    colours = list(_COLOURS)
+    if len(names) > len(colours):
+        from matplotlib import colormaps
+
+        spread = np.linspace(0.05, 0.95, len(names))
+        colours = [
+            to_hex(colormaps["turbo"](v if i % 2 == 0 else max(v - 0.02, 0))) for i, v in enumerate(spread)
+        ]
+    return dict(zip(names, colours, strict=False))
+
+
+def readable(name: str) -> str:
+    """`web_crawl` as `web crawl`; names of test sets and sources in the figures."""
+    return str(name).replace("_", " ")
+
+
+def mixture_label(sources: str) -> str:
+    """A mixture in a few letters: `stock + snapshots (50:50)`, or how many sources when there are more than three."""
+    shares = mixture_shares(sources)
+    if len(shares) > 3:
+        return f"{len(shares)} sources"
+    percent = ":".join(f"{100 * share:.0f}" for share in shares.values())
+    return f"{' + '.join(map(readable, shares))} ({percent})"
+
+
+def mixture_marker(
+    ax: Axes, x: float, y: float, shares: Mapping[str, float], colours: Mapping[str, str], size: float = 6.0
+) -> None:
+    """A pie of the sources' colours with a dark rim at (x, y), `size` points across; slices are the shares."""
+    edges = np.concatenate([[0.0], np.cumsum(list(shares.values()))])
+    for (name, _), start, stop in zip(shares.items(), edges[:-1], edges[1:], strict=True):
+        angle = np.pi / 2 - 2 * np.pi * np.linspace(start, stop, max(3, int(40 * (stop - start)) + 2))
+        corners = np.concatenate(
+            [[[0.0, 0.0]], np.stack([np.cos(angle), np.sin(angle)], axis=1), [[0.0, 0.0]]]
+        )
+        # Matplotlib scales a marker to its own extent: undo it, so that thin slices stay part of the same circle.
+        extent = np.abs(corners).max()
+        ax.plot(
+            x,
+            y,
+            marker=Outline(corners),
+            ms=size * extent,
+            mfc=colours.get(name, PALE),
+            mec="none",
+            ls="none",
+            zorder=6,
+        )
+    ax.plot(x, y, marker="o", ms=size, mfc="none", mec=DARK, mew=0.7, ls="none", zorder=6.1)
+
+
+def percent_panel(
+    ax: Axes, x: np.ndarray, y: np.ndarray, title: str, x_label: str | None, y_label: str | None
+) -> None:
+    """Probit axes with percent ticks around the finite points, and the diagonal of equal accuracy.
+
+    x, y hold probit accuracies; the limits leave a margin and never shrink below a quarter of a probit.
+    """
+    for values, set_limits in ((x, ax.set_xlim), (y, ax.set_ylim)):
+        finite = np.asarray(values, dtype=float)
+        finite = finite[np.isfinite(finite)]
+        low, high = (finite.min(), finite.max()) if len(finite) else (-1.0, 1.0)
+        margin = max(0.07 * (high - low), 0.12)
+        set_limits(low - margin, high + margin)
+    probit_axes(ax)
+    for axis in (
+        ax.xaxis,
+        ax.yaxis,
+    ):  # the limits are final: ticks are searched once, not at every pass of the layout
+        axis.set_major_locator(FixedLocator(list(axis.get_majorticklocs())))
+    ax.axline((0, 0), slope=1, color=PALE, lw=0.6, ls=(0, (1, 2)), zorder=0)
+    ax.set_title(title, loc="left")
+    if x_label:
+        ax.set_xlabel(x_label)
+    if y_label:
+        ax.set_ylabel(y_label)
+
+
+def finite_bars(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Lengths (2, n) of error bars; a bar without end (accuracy 0 or 1) is drawn with length 0."""
+    bars = np.stack([middle - low, high - middle])
+    return np.where(np.isfinite(bars) & (bars >= 0), bars, 0.0)
+
+
+def probit_of(accuracy: np.ndarray) -> np.ndarray:
+    """Probit of accuracies in (0, 1); nan elsewhere, so that the point is not drawn at a made-up place."""
+    accuracy = np.asarray(accuracy, dtype=float)
+    return np.asarray(ndtri(np.where((accuracy > 0) & (accuracy < 1), accuracy, np.nan)))
+
+
+def line_between(ax: Axes, intercept: float, slope: float, x: np.ndarray, **style) -> None:
+    """The line y = intercept + slope x over the range of x."""
+    ends = np.array([np.nanmin(x), np.nanmax(x)])
+    ax.plot(ends, intercept + slope * ends, **style)
+
+
+def dot(colour: str, marker: str = "o", filled: bool = True, size: float = 4.5, line: str = "none") -> Line2D:
+    """A legend handle."""
+    return Line2D(
+        [],
+        [],
+        color=colour,
+        marker=marker,
+        ms=size,
+        mfc=colour if filled else "white",
+        mec=colour,
+        mew=0.9,
+        ls=line,
+    )
+
+
+def legend_below(fig: Figure, handles: Sequence, labels: Sequence[str], font_size: float = 7.5) -> None:
+    """One legend for the whole figure, under the panels, in as many columns as its labels leave room for."""
+    room = 72 * fig.get_figwidth() - 12
+    widths = [0.56 * font_size * len(label) + 4.2 * font_size for label in labels]
+
+    def width(columns: int) -> float:
+        """Matplotlib fills columns from top to bottom, the first ones with one entry more."""
+        per, extra = divmod(len(labels), columns)
+        ends = np.cumsum([per + (i < extra) for i in range(columns)])
+        return sum(max(widths[stop - per - (i < extra) : stop]) for i, stop in enumerate(ends))
+
+    columns = max((n for n in range(1, len(labels) + 1) if width(n) <= room), default=1)
+    rows = -(-len(labels) // columns)
+    columns = -(-len(labels) // rows)
+    while columns > 1 and width(columns) > room:
+        columns -= 1
+    fig.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=font_size,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)}, handlelength=1.8, columnspacing=1.4, handletextpad=0.5,
+    )  # fmt: skip

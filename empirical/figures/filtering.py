@@ -1,0 +1,113 @@
+"""Filtered pools beside the raw pool and the filters' own lines: Theorem 3 on measurements.
+
+Use `draw_filtering`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from empirical.figures.elements import (
+    PALE,
+    dot,
+    legend_below,
+    line_between,
+    percent_panel,
+    readable,
+    source_colours,
+)
+from empirical.robustness import group_labels, models_of_shift, shifts, with_link_errors
+from theory.plotting import panel_letters, save_figure, use_style
+
+
+def draw_filtering(
+    accuracies: pd.DataFrame, trends: pd.DataFrame, path_stem: str | Path, reference: str = "reference"
+) -> list[Path]:
+    """Write PATH_STEM.png and .pdf: one row per pool, one column per shift, probit axes in percent.
+
+    Grey: models trained on the raw pool. Colours: models trained on what each filter kept (squares, solid line), beside
+    the single-source models of the source that trained the filter (small dots, dashed line). Theorem 3 (filtering) says
+    that what passes a filter inherits the filter's slope in part: a solid line then lies between the grey and its dashed
+    one. Lines are the fitted probit lines of groups of 3 or more models. Returns the two paths.
+    """
+    use_style()
+    names = shifts(accuracies, reference)
+    table = with_link_errors(accuracies)
+    table = table.assign(filter=table["filter"].fillna("none").replace("", "none"))
+    filtered = table[table["kind"] == "filtered"]
+    pools = list(pd.unique(filtered["sources"]))
+    filters = [name for name in pd.unique(filtered["filter"]) if name != "none"]
+    # The same colour as in the figure of mixtures: colours go by the order of the single sources.
+    colours = source_colours([*pd.unique(table.loc[table["kind"] == "single", "sources"]), *filters])
+    labels = dict(zip(filtered["run"], group_labels(filtered), strict=True))
+    fig, axes = plt.subplots(
+        max(len(pools), 1), max(len(names), 1), figsize=(max(2.5 * len(names), 4.9), 2.5 * max(len(pools), 1) + 0.7),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    lines = trends[(trends["link"] == "probit") & (trends["fit"] == "line")].set_index(
+        ["kind", "sources", "shift"]
+    )
+    for i, pool in enumerate(pools):
+        of_pool = filtered[filtered["sources"] == pool]
+        series = [
+            ("filtered", labels[run], PALE, "o", "-")
+            for run in of_pool.loc[of_pool["filter"] == "none", "run"]
+        ]
+        for name in filters:
+            runs = of_pool.loc[of_pool["filter"] == name, "run"]
+            series += [("single", name, colours[name], ".", (0, (4, 2)))]
+            series += [("filtered", labels[run], colours[name], "s", "-") for run in runs]
+        for j, shift in enumerate(names):
+            models = models_of_shift(table, shift, reference)
+            all_x, all_y = [], []
+            for kind, group, colour, marker, style in dict.fromkeys(series):
+                points = models[(models["kind"] == kind) & (models["group"] == group)]
+                x, y = (
+                    np.where(np.isfinite(v), v, np.nan)
+                    for v in (points[f"{a}_probit"].to_numpy(float) for a in "xy")
+                )
+                own = kind == "single"
+                axes[i, j].plot(
+                    x, y, marker, ms=4.5 if own else 3.8, color=colour, mec="none" if own else "white", mew=0.3,
+                    ls="none", alpha=0.6 if own else 1.0, zorder=2 if own else 4,
+                )  # fmt: skip
+                if (kind, group, shift) in lines.index and np.isfinite(x).any():
+                    fit = lines.loc[(kind, group, shift)]
+                    line_between(
+                        axes[i, j],
+                        fit["intercept"],
+                        fit["slope"],
+                        x,
+                        color=colour,
+                        lw=1.0,
+                        ls=style,
+                        zorder=1.5,
+                    )
+                all_x.append(x)
+                all_y.append(y)
+            percent_panel(
+                axes[i, j],
+                np.concatenate(all_x),
+                np.concatenate(all_y),
+                readable(shift),
+                f"accuracy on {readable(reference)}" if i == len(pools) - 1 else None,
+                (f"pool {readable(pool)}\n" if len(pools) > 1 else "") + "accuracy under shift"
+                if j == 0
+                else None,
+            )
+    if len(pools) and len(names):
+        panel_letters(list(axes.flat))
+    handles, words = (
+        [dot(PALE, line="-")],
+        ["raw pool" + (f" ({readable(pools[0])})" if len(pools) == 1 else "")],
+    )
+    for name in filters:
+        handles += [dot(colours[name], "s", line="-"), dot(colours[name], ".", line="--")]
+        words += [
+            f"pool filtered by the CLIP of {readable(name)}",
+            f"{readable(name)} itself (the filter's own line)",
+        ]
+    legend_below(fig, handles, words)
+    return save_figure(fig, path_stem)
