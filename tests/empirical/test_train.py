@@ -61,33 +61,45 @@ def test_the_first_loss_is_that_of_the_model_as_built() -> None:
     assert log.loss[0] == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_one_step_is_open_clips_step() -> None:
-    """Every parameter after one step: clipped AdamW on open_clip's own forward pass, written out."""
+def test_steps_are_clipped_adamw_on_open_clips_own_forward_pass() -> None:
+    """Every parameter after three steps, written out; whole batches, so that their order does not matter."""
     images, captions, _ = coloured_squares(24, 0)
     tokens = TOKENIZER(captions)
-    recipe = Recipe(epochs=1, batch_size=24, max_shift=0, learning_rate=1e-2)
+    recipe = Recipe(epochs=3, batch_size=24, max_shift=0, learning_rate=1e-2, beta1=0.8, beta2=0.9)
     ours, naive = small_model().double(), small_model().double().train()
     pixels = (torch.from_numpy(images).double() / 255 - 0.5) / 0.25
-    ClipLoss()(*naive(pixels, tokens)).backward()
-    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in naive.parameters() if p.grad is not None))
-    with torch.no_grad():
-        for name, p in naive.named_parameters():
-            assert p.grad is not None, name
-            gradient = p.grad * min(1, recipe.gradient_clip / (norm + 1e-6))
-            decay = recipe.weight_decay if p.ndim >= 2 else 0
-            # the first AdamW step: both moments are bias-corrected to the gradient itself
-            p.copy_(p * (1 - recipe.learning_rate * decay))
-            p.sub_(recipe.learning_rate * gradient / (gradient.abs() + 1e-8))
+    first = {name: torch.zeros_like(p) for name, p in naive.named_parameters()}
+    second, smallest = (
+        {name: p.clone() for name, p in first.items()},
+        {name: p + 1 for name, p in first.items()},
+    )
+    for step in range(3):
+        naive.zero_grad()
+        ClipLoss()(*naive(pixels, tokens)).backward()
+        gradients = {name: p.grad for name, p in naive.named_parameters() if p.grad is not None}
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
+        rate = learning_rate(step, 3, recipe)
+        with torch.no_grad():
+            for name, p in naive.named_parameters():
+                smallest[name] = torch.minimum(smallest[name], gradients[name].abs())
+                g = gradients[name] * min(1, recipe.gradient_clip / (norm + 1e-6))
+                first[name] = recipe.beta1 * first[name] + (1 - recipe.beta1) * g
+                second[name] = recipe.beta2 * second[name] + (1 - recipe.beta2) * g**2
+                p.mul_(1 - rate * (recipe.weight_decay if p.ndim >= 2 else 0))
+                mean, square = (
+                    moment / (1 - beta ** (step + 1))
+                    for moment, beta in ((first[name], recipe.beta1), (second[name], recipe.beta2))
+                )
+                p.sub_(rate * mean / (square.sqrt() + 1e-8))
     train_in_double(ours, images, tokens, recipe)
     noise = 0
     for (name, expected), actual in zip(naive.named_parameters(), ours.parameters(), strict=True):
-        assert expected.grad is not None, name
         # the gradient of the keys' bias is 0 in exact arithmetic; Adam steps by the sign of what rounding leaves
-        rounding = (expected.grad != 0) & (expected.grad.abs() < 1e-9)
+        rounding = (smallest[name] != 0) & (smallest[name] < 1e-9)
         noise += int(rounding.sum())
         worst = (actual - expected)[~rounding].abs().max()
-        assert worst < 1e-9, name
-    assert noise <= 64
+        assert worst < 1e-8, name
+    assert noise <= 80
 
 
 def train_in_double(model: torch.nn.Module, images: np.ndarray, tokens: torch.Tensor, recipe: Recipe) -> None:
