@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 ArrayLike: TypeAlias = Array | np.ndarray | np.number | float | int | Sequence
+Scalar: TypeAlias = float | int
 
 
 def is_concrete(*values: Any) -> bool:

@@ -8,7 +8,6 @@ the coverage.
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import betaincinv
 
 from theory.arrays import ArrayLike, require
 from theory.links import dprime, probit
@@ -35,6 +34,8 @@ def clopper_pearson(
     Raises:
         ValueError: counts that are not whole numbers, n < 1, k outside [0, n], or a level outside (0, 1).
     """
+    from scipy.special import betaincinv  # a slow import, so it waits for the first use
+
     correct, images = np.broadcast_arrays(
         np.asarray(num_correct, dtype=np.float64), np.asarray(num_images, dtype=np.float64)
     )

@@ -15,6 +15,7 @@ mode converges exponentially; nodes lie on one fixed grid where log Φ is tabula
 computed, so neither tail cancels. The inverse takes Newton steps on the probit scale, where $A_K$ is nearly linear.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,6 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Float
-from scipy.special import log_ndtr
 
 from theory.arrays import ArrayLike, as_float_array, is_concrete
 
@@ -31,8 +31,6 @@ _STEP = 1 / 16
 _HALF_WIDTH = round(9 / _STEP)
 _GRID_END = 40.0
 _GRID = np.arange(-_GRID_END - 9, _GRID_END + 9 + _STEP / 2, _STEP)
-_LOG_CDF = log_ndtr(_GRID)
-_HAZARD = np.exp(-(_GRID**2) / 2 - 0.5 * np.log(2 * np.pi) - _LOG_CDF)  # φ/Φ, the slope of log Φ
 _OFFSETS = np.arange(-_HALF_WIDTH, _HALF_WIDTH + 1, dtype=np.int32)
 _BISECTIONS = int(np.ceil(np.log2(len(_GRID))))
 _NEWTON_STEPS = 5  # 4 reach rounding everywhere in the stated range
@@ -123,6 +121,24 @@ def _elementwise(function: Any, values: Array, num_classes: ArrayLike) -> Array:
     return function(*flat)[:size].reshape(values.shape)
 
 
+class _Tables(NamedTuple):
+    grid: Array
+    log_cdf: Array
+    hazard: Array  # φ/Φ, the slope of log Φ
+
+
+@cache
+def _float64_tables() -> tuple[np.ndarray, np.ndarray]:
+    from scipy.special import log_ndtr  # a slow import, so it waits for the first use
+
+    log_cdf = log_ndtr(_GRID)
+    return log_cdf, np.exp(-(_GRID**2) / 2 - 0.5 * np.log(2 * np.pi) - log_cdf)
+
+
+def _tables(dtype: Any) -> _Tables:
+    return _Tables(*(jnp.asarray(table, dtype) for table in (_GRID, *_float64_tables())))
+
+
 class _Tail(NamedTuple):
     probability: Array  # A or 1 - A
     score: Array  # derivative of its logarithm in m
@@ -145,7 +161,7 @@ def _window(slope_at: Any, centre_shape: tuple[int, ...]) -> Array:
 
 def _tail(m: Array, k: Array, upper: Array) -> _Tail:
     """1 - A_K(m) where `upper`, else A_K(m), with the derivative of its logarithm; k = K - 1."""
-    grid, log_cdf, hazard = (jnp.asarray(x, m.dtype) for x in (_GRID, _LOG_CDF, _HAZARD))
+    grid, log_cdf, hazard = _tables(m.dtype)
 
     def slope_at(index: Array) -> Array:
         power = k * log_cdf[index]
@@ -167,7 +183,7 @@ def _tail(m: Array, k: Array, upper: Array) -> _Tail:
 
 def _density(m: Array, k: Array) -> Array:
     r"""$A_K'(m)=(K-1)\int\varphi(z-m)\varphi(z)\Phi(z)^{K-2}dz$: positive, so exact in both tails; differentiable."""
-    grid, log_cdf, hazard = (jnp.asarray(x, m.dtype) for x in (_GRID, _LOG_CDF, _HAZARD))
+    grid, log_cdf, hazard = _tables(m.dtype)
     finite = jnp.isfinite(m)
     m = jnp.where(finite, m, 0)
     fixed, power = jax.lax.stop_gradient(m), k - 1

@@ -8,13 +8,13 @@ says which in words, and is never clipped.
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtr, ndtri, owens_t
 
-from theory.arrays import ArrayLike
+from theory.arrays import ArrayLike, Scalar
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class FiellerSet:
 
 
 def fieller_set(
-    numerator: float,
-    denominator: float,
-    numerator_variance: float,
-    denominator_variance: float,
-    covariance: float,
+    numerator: Scalar,
+    denominator: Scalar,
+    numerator_variance: Scalar,
+    denominator_variance: Scalar,
+    covariance: Scalar,
     level: float = 0.95,
 ) -> FiellerSet:
     r"""Fieller's set: the ratios t of means that an observed pair (x, y) of known covariance does not exclude.
@@ -93,7 +93,7 @@ def fieller_set(
     _check_moments(numerator, denominator, numerator_variance, denominator_variance, covariance)
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
-    squared = float(ndtri((1 + level) / 2)) ** 2
+    squared = NormalDist().inv_cdf((1 + level) / 2) ** 2
     # a t² - 2 b t + c <= 0
     a = denominator**2 - squared * denominator_variance
     b = numerator * denominator - squared * covariance
@@ -133,11 +133,11 @@ class RatioLaw:
     Source: Theorem 1 (exact ratio law).
     """
 
-    numerator_mean: float
-    denominator_mean: float
-    numerator_variance: float
-    denominator_variance: float
-    covariance: float
+    numerator_mean: Scalar
+    denominator_mean: Scalar
+    numerator_variance: Scalar
+    denominator_variance: Scalar
+    covariance: Scalar
 
     def __post_init__(self):
         _check_moments(
@@ -150,6 +150,8 @@ class RatioLaw:
 
     def cdf(self, ratio: ArrayLike) -> Float[np.ndarray, "..."]:
         """P(X/Y <= ratio) for ratios of any shape."""
+        from scipy.special import ndtr, owens_t  # a slow import, so it waits for the first use
+
         t = np.asarray(ratio, dtype=np.float64)
         mean = self.numerator_mean - t * self.denominator_mean
         variance = self.numerator_variance - 2 * t * self.covariance + t**2 * self.denominator_variance
@@ -170,8 +172,8 @@ class RatioLaw:
         first = np.where(at_origin, both_zero, _quotient(k - correlation * h, h * away))
         second = np.where(at_origin, both_zero, _quotient(h - correlation * k, k * away))
         total = 2 * owens_t(h, first) + 2 * owens_t(k, second)
-        product = h * k
-        same_side = (product > 0) | ((product == 0) & (h + k >= 0))
+        sides = np.sign(h) * np.sign(k)  # the product of h and k could underflow
+        same_side = (sides > 0) | ((sides == 0) & (h + k >= 0))
         inside = np.clip(np.where(same_side, total, total + 1), 0, 1)
         # X = βY altogether: the law is the single ratio β, and t >= β where mean and E Y differ in sign.
         single = np.abs(mean) <= 1e-6 * np.sqrt(scale)
@@ -201,7 +203,7 @@ class RatioLaw:
         return float(self.quantile(0.5))
 
     def fieller_set(
-        self, numerator: float | None = None, denominator: float | None = None, level: float = 0.95
+        self, numerator: Scalar | None = None, denominator: Scalar | None = None, level: float = 0.95
     ) -> FiellerSet:
         """Fieller's set of an observed pair under this law's covariance; without a pair, of a typical one.
 
@@ -234,10 +236,11 @@ def _quotient(top: ArrayLike, bottom: ArrayLike) -> np.ndarray:
     """top/bottom with the limits that Owen's T needs: ±inf over a signed zero, and 0 for 0/0."""
     safe = np.where(bottom == 0, 1.0, bottom)
     limit = np.where(top == 0, 0.0, np.copysign(np.inf, top) * np.copysign(1.0, bottom))
-    return np.where(bottom == 0, limit, top / safe)
+    with np.errstate(over="ignore"):  # an infinite quotient is the right limit
+        return np.where(bottom == 0, limit, top / safe)
 
 
-def _check_moments(x: float, y: float, var_x: float, var_y: float, covariance: float) -> None:
+def _check_moments(x: Scalar, y: Scalar, var_x: Scalar, var_y: Scalar, covariance: Scalar) -> None:
     values = (x, y, var_x, var_y, covariance)
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"means, variances and covariance must be finite, got {values}")

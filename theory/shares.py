@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory import covariance as cov
+from theory.arrays import Scalar
 from theory.gaussian import Source, Target, check_dimensions
 from theory.mixing import alignments
 
 
-def share_for_slope(sources: Sequence[Source], ref: Target, shift: Target, slope: float) -> float:
+def share_for_slope(sources: Sequence[Source], ref: Target, shift: Target, slope: Scalar) -> float:
     r"""The share p of the first of two sources at which their mixture has a given slope ρ.
 
     $$p=\frac{c\rho b_2-a_2}{(a_1-c\rho b_1)+(c\rho b_2-a_2)}$$

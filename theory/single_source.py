@@ -21,7 +21,7 @@ from jax import Array
 from jaxtyping import Float
 
 from theory import covariance as cov
-from theory.arrays import ArrayLike, check_counts, is_concrete
+from theory.arrays import ArrayLike, Scalar, check_counts, is_concrete
 from theory.classifiers import averaging_law
 from theory.gaussian import Source, Target, alignment, check_dimensions
 from theory.ratio_law import RatioLaw
@@ -186,7 +186,7 @@ def bending(source: Source, ref: Target, shift: Target) -> Bending:
     return Bending(scarce, plentiful, straight or max(noise) == 0)
 
 
-def slope_distribution(source: Source, ref: Target, shift: Target, num_samples: float) -> RatioLaw:
+def slope_distribution(source: Source, ref: Target, shift: Target, num_samples: Scalar) -> RatioLaw:
     r"""The exact law of $m_\text{shift}/m_\text{ref}$ of one averaging classifier of n samples.
 
     With $\Sigma_\text{shift}=c^2\Sigma_\text{ref}$ the lengths cancel exactly at every n and the ratio is
