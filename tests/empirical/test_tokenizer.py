@@ -138,6 +138,9 @@ def test_ten_thousand_captions_take_less_than_half_a_second() -> None:
 
 
 def test_importing_it_or_the_recipe_loads_neither_torch_nor_open_clip() -> None:
-    code = "import sys, empirical.tokenizer, empirical.recipe; print([m for m in ('torch', 'open_clip', 'timm') if m in sys.modules])"
+    code = (
+        "import sys, empirical.tokenizer, empirical.recipe; "
+        "print([m for m in ('torch', 'open_clip', 'timm') if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
