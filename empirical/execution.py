@@ -16,9 +16,9 @@ import numpy as np
 from empirical.data import SourceData, gather
 from empirical.errors import DataError
 from empirical.plan import RunSpec, split_counts
+from empirical.recipe import Recipe
 from empirical.records import FORMAT, environment, fingerprint, write_json
 from empirical.tokenizer import Tokenizer
-from empirical.train import Recipe
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from empirical.errors import StudyError
 from empirical.plan import Design, FilteringDesign, Shares
-from empirical.train import Recipe
+from empirical.recipe import Recipe
 
 ALL_SOURCES = ("snapshots", "stock", "forum", "encyclopedia", "alt_text", "web_crawl")
 RATIOS = (0.2, 0.5, 0.8)
