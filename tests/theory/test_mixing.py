@@ -62,7 +62,7 @@ def test_halfway_and_wanted_shares():
     half = halfway_share(sources, REF, SHIFT)
     assert half == pytest.approx(4 / 7)
     assert mixture_slope(sources, [half, 1 - half], REF, SHIFT).slope == pytest.approx(np.mean(lone))
-    for wanted in np.linspace(*lone, 7):
+    for wanted in np.linspace(lone[0], lone[1], 7):
         share = share_for_slope(sources, REF, SHIFT, wanted)
         assert mixture_slope(sources, [share, 1 - share], REF, SHIFT).slope == pytest.approx(wanted)
     for outside in (max(lone) + 0.01, min(lone) - 0.01):
