@@ -1,0 +1,105 @@
+"""The command `python experiments/published_trends.py`: its files, its words, its errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from empirical.published import DEFAULT_COLUMNS, TEST_SETS
+from theory.links import dprime_inverse
+
+ROOT = Path(__file__).parents[2]
+OPEN_CLIP = ROOT.parent / "shared" / "data" / "openclip_results.csv"
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """Three groups of four models in open_clip's columns: pool, what was kept of it, and the filter."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for group, slope in (("commonpool_{}_s", 0.6), ("commonpool_{}_clip_s", 0.7), ("openai", 0.8)):
+        for i, (scale, length) in enumerate(
+            [("s", "13m_b4k"), ("m", "128m_b4k"), ("l", "1b_b8k"), ("xl", "13b_b90k")]
+        ):
+            place = 1.0 + 0.7 * i
+            tag = group if group == "openai" else group.format(scale) + length
+            row = {"name": f"ViT-{i}", "pretrained": tag}
+            for role, test_set in TEST_SETS.items():
+                value = place if role == "imagenet" else slope * place + 0.01 * rng.standard_normal()
+                row[test_set.column] = round(float(dprime_inverse(value, test_set.num_classes)), 5)
+            rows.append(row)
+    path = tmp_path / "results.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "experiments" / "published_trends.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+
+
+def test_a_table_becomes_trends_a_figure_and_words(results, tmp_path):
+    done = run(results, "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trends = pd.read_csv(tmp_path / "out" / "trends.csv")
+    assert trends.columns.tolist() == [
+        "group", "shift", "link", "fit", "slope", "slope_low", "slope_high", "intercept", "intercept_low", "intercept_high",
+        "r2", "num_models",
+    ]  # fmt: skip
+    assert len(trends) == 3 * 5 * 2 * 2
+    filtering = pd.read_csv(tmp_path / "out" / "filtering.csv")
+    assert (filtering["verdict"] == "between").mean() > 0.5
+    for name in ("published_trends.png", "published_trends.pdf", "filtering_pairs.csv", "summary.txt"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    assert "Theorem 3" in done.stdout
+    assert "between pool and filter" in done.stdout
+    assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
+
+
+def test_other_groups_are_drawn_without_the_theorem(results, tmp_path):
+    done = run(
+        results, "--group", "small=commonpool_s", "--group", "clip=_clip_", "--out", "out", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Not tested" in done.stdout
+    assert set(pd.read_csv(tmp_path / "out" / "trends.csv")["group"]) == {"clip"}
+    assert "group small: 2 models, drawn without a fit" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--column", "imagenet=top1"], "no column 'top1' for imagenet; the columns are name, pretrained"),
+        (["--group", "pools="], "regular expression is empty"),
+        (["--group", "pools"], "write --group NAME=REGEX"),
+    ],
+)
+def test_bad_input_is_one_clear_line(results, tmp_path, arguments, message):
+    done = run(results, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_names_every_role(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for words in ("--column", *list(DEFAULT_COLUMNS)[:3], "--percent", "--group", "objectnet"):
+        assert words in done.stdout
+
+
+@pytest.mark.skipif(not OPEN_CLIP.exists(), reason="open_clip's table is not beside the repository")
+def test_open_clips_table(tmp_path):
+    done = run(OPEN_CLIP, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "runs" / "published_trends"
+    trends = pd.read_csv(out / "trends.csv")
+    assert set(trends["shift"]) == set(TEST_SETS) - {"imagenet"}
+    assert (trends.groupby("group")["num_models"].max() >= 3).all()
+    assert {"unfiltered pools", "CLIP score", "OpenAI"} <= set(trends["group"])
+    assert "YFCC15M: 2 models, drawn without a fit" in done.stdout
+    assert "mscoco_finetuned_laion2b_s13b_b90k: a broken row" in done.stdout
