@@ -193,12 +193,16 @@ def describe(comparison: pd.DataFrame, offsets: pd.DataFrame, labels: Mapping[st
     sentences = []
     for (name, quantity), part in comparison.groupby(["filtered", "quantity"], sort=False):
         outside, held = part["verdict"].str.startswith("outside"), part["verdict"] == "between"
-        names = ", ".join(labels.get(shift, shift) for shift in part.loc[outside, "shift"])
-        sentences.append(
-            f"{name}, {quantity}: between pool and filter on {int(held.sum())} of {len(part)} shifts, outside on "
-            f"{int(outside.sum())}{f' ({names})' if names else ''}, not told apart from one of them on "
-            f"{int((~held & ~outside).sum())}."
-        )
+        counts = [
+            (words, [labels.get(shift, shift) for shift in part.loc[rows, "shift"]])
+            for words, rows in (
+                ("holds", held),
+                ("does not hold", outside),
+                ("cannot be told", ~held & ~outside),
+            )
+        ]
+        where = "; ".join(f"{words} on {', '.join(names) or 'none'}" for words, names in counts)
+        sentences.append(f"{name}, {quantity}, between pool and filter: {where}.")
         for _, row in part.iterrows():
             at = (
                 f", at reference d' {row['dprime_ref']:.2f}{' (extrapolated)' if row['extrapolated'] else ''}"

@@ -169,8 +169,8 @@ def _predicted_line(row: pd.Series, shares: dict[str, float], lines: pd.DataFram
     slope, intercept = (
         sum(p * lines.loc[name, key] for name, p in shares.items()) for key in ("slope", "intercept")
     )
-    ends = sorted([row["dprime_ref_measured"], row["dprime_ref_predicted"]])
-    dprime_ref = np.linspace(*ends, 12)
+    low, high = sorted([float(row["dprime_ref_measured"]), float(row["dprime_ref_predicted"])])
+    dprime_ref = np.linspace(low, high, 12)
     return np.stack(
         [
             _probit_of_dprime(dprime_ref, row["x_num_classes"]),

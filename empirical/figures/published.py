@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from empirical.figures.elements import DARK, dot, legend_below, percent_panel, probit_of, source_colours
 from empirical.filter_inheritance import HEIGHT
@@ -117,11 +118,11 @@ def draw_published(
         ax.set_axis_off()
     if len(comparison) and len(panels) > len(names):
         _verdicts(panels[len(names)], comparison, offsets, labels)
-    handles = [dot(colour, marker, line="-") for colour, marker in roles.values()]
+    handles: list[Any] = [dot(colour, marker, line="-") for colour, marker in roles.values()]
     words = list(roles)
     if {pool, filter_group} <= set(groups):
         words = [f"{w} (the filter)" if w == filter_group else w for w in words]
-        handles.append(plt.Rectangle((0, 0), 1, 1, color=_FILTER, alpha=0.23, lw=0))
+        handles.append(Rectangle((0, 0), 1, 1, color=_FILTER, alpha=0.23, lw=0))
         words.append("between pool and filter (Theorem 3, one component; pale: extrapolated)")
     if others:
         handles.append(dot("#C8C8C8", ".", size=5.0))

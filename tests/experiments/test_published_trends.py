@@ -26,7 +26,7 @@ def results(tmp_path) -> Path:
         ):
             place = 1.0 + 0.7 * i
             tag = group if group == "openai" else group.format(scale) + length
-            row = {"name": f"ViT-{i}", "pretrained": tag}
+            row: dict[str, str | float] = {"name": f"ViT-{i}", "pretrained": tag}
             for role, test_set in TEST_SETS.items():
                 value = place if role == "imagenet" else slope * place + 0.01 * rng.standard_normal()
                 row[test_set.column] = round(float(dprime_inverse(value, test_set.num_classes)), 5)
@@ -55,7 +55,7 @@ def test_a_table_becomes_trends_a_figure_and_words(results, tmp_path):
     for name in ("published_trends.png", "published_trends.pdf", "filtering_pairs.csv", "summary.txt"):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "Theorem 3" in done.stdout
-    assert "between pool and filter" in done.stdout
+    assert "between pool and filter: holds on ImageNet-V2" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
 
 
