@@ -68,7 +68,7 @@ SOURCES = (
     ),
     SourceSpec(
         "web_crawl", "LAION",
-        (0.66, 0.09, 0.17, 0.08), (0.70, 0.20, 0.10), 0.45, CaptionMistakes(0.28, 0.14, 0.30),
+        (0.66, 0.09, 0.17, 0.08), (0.70, 0.20, 0.10), 0.45, CaptionMistakes(0.36, 0.20, 0.30),
         (
             (*_PHOTO, "buy {color} {name} online", "{name} on {background} background", "{name}"),
             (*_SKETCH, "{name} drawing free download"), (*_CARTOON, "{name} sticker"), (*_NEON, "led {name} sign"),
