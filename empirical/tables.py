@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from theory.counts import clopper_pearson
 
 from empirical.records import write_atomically
+from theory.counts import clopper_pearson
 from theory.links import dprime, probit
 
 ACCURACY_COLUMNS = (

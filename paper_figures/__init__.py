@@ -1,0 +1,1 @@
+"""Figures redrawn from committed records, one module per figure."""

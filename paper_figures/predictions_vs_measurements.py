@@ -10,5 +10,7 @@ STUDY = "clip_mixtures"
 
 def draw(stem: Path) -> None:
     """Draw from `records/clip_mixtures`."""
-    tables = (read_table(STUDY, name) for name in ("accuracies", "trends", "predictions"))
-    draw_predictions_vs_measurements(*tables, stem)
+    accuracies, trends, predictions = (
+        read_table(STUDY, name) for name in ("accuracies", "trends", "predictions")
+    )
+    draw_predictions_vs_measurements(accuracies, trends, predictions, stem)

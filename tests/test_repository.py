@@ -78,7 +78,8 @@ def test_nothing_unpickles() -> None:
         r"import pickle|pickle\.load|allow_pickle=True|weights_only=False|\beval\(|\bexec\("
     )
     for path in tracked_files():
-        if path.suffix == ".py" and path != Path(__file__).resolve():
+        # Tests write hostile files to see them refused.
+        if path.suffix == ".py" and ROOT / "tests" not in path.parents:
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 allowed = "model.eval()" in line or ".eval()" in line
                 assert allowed or not forbidden.search(line), (

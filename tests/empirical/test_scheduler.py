@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,6 +37,14 @@ def threads() -> tuple[int, str]:
     import torch
 
     return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def announce(folder: str) -> None:
+    """Says who it is, then works far longer than the test waits."""
+    path = Path(folder) / "worker.tmp"
+    path.write_text(str(os.getpid()))
+    path.rename(Path(folder) / "worker")
+    time.sleep(300)
 
 
 def sleepy(seconds: float) -> int:
@@ -76,6 +86,32 @@ def test_workers_are_few_and_have_their_own_threads() -> None:
     assert found.pop("threads") == (1, "1")
     assert len(set(found.values())) == 2
     assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "from empirical.scheduler import Task, run_tasks\n"
+        "from tests.empirical.test_scheduler import announce\n"
+        "if __name__ == '__main__':\n"
+        f"    list(run_tasks([Task('a', announce, ({str(tmp_path)!r},))], jobs=1))\n"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    root = Path(__file__).resolve().parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, "parent.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(root)}
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "worker").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = int((tmp_path / "worker").read_text())
+    parent.kill()
+    parent.wait()
+    while Path(f"/proc/{worker}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        assert time.monotonic() < deadline, "the worker outlived its parent"
 
 
 def test_an_unknown_need_is_refused() -> None:

@@ -17,9 +17,7 @@ ACCURACIES = (
     "run,kind,sources,n_train,seed,test_set,num_classes,num_images,num_correct,accuracy,accuracy_low,accuracy_high,"
     "probit,dprime,heads_n_train,filter,kept_share"
 )
-TRENDS = (
-    "kind,sources,shift,link,fit,slope,slope_low,slope_high,intercept,intercept_low,intercept_high,r2,num_models"
-)
+TRENDS = "kind,sources,shift,link,fit,slope,slope_low,slope_high,intercept,intercept_low,intercept_high,r2,num_models"
 PREDICTIONS = (
     "sources,shift,n_train,num_seeds,rule,ratio_predicted,ratio_predicted_stderr,ratio_measured,ratio_measured_stderr,"
     "dprime_ref_predicted,dprime_ref_measured,dprime_ref_measured_stderr,dprime_shift_predicted,dprime_shift_measured,"
