@@ -101,7 +101,7 @@ PRESETS = {
         mixtures=DEFAULT_MIXTURES,
         mixture_sizes=(1024, 2048),
         filtering=(POOL,),
-        test_images=1500,
+        test_images=2500,
     ),
     "full": _FULL,
     "gpu": replace(
