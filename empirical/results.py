@@ -1,6 +1,6 @@
 """What a study leaves behind for people: tidy tables, figures and a printed summary, from its records alone."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ import pandas as pd
 
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
-from empirical.prediction import predict_mixtures
+from empirical.prediction import mixture_shares, predict_mixtures
 from empirical.records import environment, write_atomically, write_json
 from empirical.robustness import fit_trends
 from empirical.scoring import format_summary, score_rules
@@ -56,10 +56,40 @@ def write_results(
         return StudyResults(accuracies, trends, predictions, pd.DataFrame(), "", failures)
     scores = score_rules(predictions)
     write_table(scores, folder / "scores.csv")
+    pair = first_pair(predictions)
+    if pair and len(set(accuracies.loc[accuracies["kind"] == "single", "sources"])) > len(pair):
+        tables = only_sources(pair, accuracies, trends, predictions)
+        draw_predictions_vs_measurements(*tables, folder / "first_pair", reference=reference)
     summary = format_summary(accuracies, trends, predictions, scores, reference=reference)
     write_atomically(folder / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
     write_json(folder / "provenance.json", provenance(study, ordered, failures))
     return StudyResults(accuracies, trends, predictions, scores, summary, failures)
+
+
+def first_pair(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The two sources mixed at the most shares (the first such pair): the clearest look at what mixing does."""
+    pairs: dict[tuple[str, ...], int] = {}
+    for sources in pd.unique(predictions["sources"]):
+        names = tuple(mixture_shares(str(sources)))
+        if len(names) == 2:
+            pairs[names] = pairs.get(names, 0) + 1
+    return max(pairs, key=lambda names: pairs[names]) if pairs else ()
+
+
+def only_sources(
+    names: Collection[str], accuracies: pd.DataFrame, trends: pd.DataFrame, predictions: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The rows of three tables that speak of these sources and their mixtures alone."""
+
+    def among(sources: str) -> bool:
+        return sources in names or (":" in sources and set(mixture_shares(sources)) <= set(names))
+
+    mixed = accuracies[accuracies["kind"] != "filtered"]
+    return (
+        mixed[[among(str(sources)) for sources in mixed["sources"]]].reset_index(drop=True),
+        trends[[str(sources) in names for sources in trends["sources"]]].reset_index(drop=True),
+        predictions[[among(str(sources)) for sources in predictions["sources"]]].reset_index(drop=True),
+    )
 
 
 def provenance(
@@ -81,7 +111,7 @@ def provenance(
 def output_paths(folder: Path) -> list[Path]:
     """The files a reader looks at first."""
     names = (
-        "predictions_vs_measurements.png", "filtering.png", "world.png", "accuracies.csv", "trends.csv",
+        "predictions_vs_measurements.png", "first_pair.png", "filtering.png", "world.png", "accuracies.csv", "trends.csv",
         "predictions.csv", "scores.csv", "summary.txt", "records",
     )  # fmt: skip
     return [folder / name for name in names if (folder / name).exists()]

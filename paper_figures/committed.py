@@ -8,8 +8,8 @@ from empirical.errors import StudyError
 
 RECORDS = Path(__file__).parent / "records"
 MADE_BY = {
-    "clip_mixtures": "python experiments/clip_mixtures.py --out paper_figures/records/clip_mixtures",
-    "dilution_sim": "python experiments/dilution_sim.py --out paper_figures/records/dilution_sim",
+    "clip_mixtures": "python experiments/clip_mixtures.py && python -m paper_figures.keep runs/clip_mixtures",
+    "dilution_sim": "python experiments/dilution_sim.py && python -m paper_figures.keep runs/dilution_sim",
 }
 
 

@@ -1,0 +1,55 @@
+import io
+import time
+
+from rich.console import Console
+
+from empirical.progress import StudyProgress, format_duration
+
+RECORD = {
+    "run": "a",
+    "kind": "single",
+    "sources": "stock",
+    "n_train": 512,
+    "seed": 3,
+    "filter": "",
+    "results": {"reference": {"num_classes": 20, "num_images": 100, "num_correct": 40}},
+}
+
+
+def progress(quiet: bool = False) -> tuple[StudyProgress, io.StringIO]:
+    text = io.StringIO()
+    return StudyProgress(quiet=quiet, console=Console(file=text, width=300)), text
+
+
+def test_durations_read_well() -> None:
+    assert [format_duration(s) for s in (8.0, 185.0, 8040.0)] == ["8 s", "3 min 05 s", "2 h 14 min"]
+
+
+def test_a_plain_log_says_what_finished_and_how_long_it_will_take() -> None:
+    shown, text = progress()
+    shown.start({"a": 1.0, "b": 1.0}, already=2, total=4)
+    time.sleep(0.01)
+    shown.finished(RECORD, "reference")
+    assert "2 of 4 runs are already finished" in text.getvalue()
+    assert "[3/4] stock (single, n=512, seed 3): reference 40.0%; about 0 s left" in text.getvalue()
+
+
+def test_skipped_samples_and_failures_are_said_even_when_quiet() -> None:
+    shown, text = progress(quiet=True)
+    shown.start({"data/stock": 1.0, "a": 1.0}, already=0, total=1)
+    shown.data_ready("data/stock", {"skipped": {"truncated image": 2}, "examples": ["00000.tar: 000017"]})
+    shown.finished(RECORD, "reference")
+    shown.failed("a", "TrainingError: loss is nan")
+    assert "2 samples skipped (2 x truncated image), for example 00000.tar: 000017" in text.getvalue()
+    assert "a failed: TrainingError: loss is nan" in text.getvalue()
+    assert "40.0%" not in text.getvalue()
+
+
+def test_time_remaining_follows_the_cost_not_the_number_of_runs() -> None:
+    shown, _ = progress(quiet=True)
+    assert shown.remaining_text() == "estimating time"
+    shown.start({"a": 1.0, "b": 99.0}, already=0, total=2)
+    time.sleep(0.05)
+    shown.finished(RECORD, "reference")
+    seconds = int(shown.remaining_text().removeprefix("about ").removesuffix(" s left"))
+    assert seconds >= 4
