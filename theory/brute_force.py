@@ -5,9 +5,10 @@ Theorem 3: it draws a pool, scores every pair, keeps those above each threshold 
 chunks of rows, so memory stays bounded whatever n.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,14 @@ def _row_chunks(num_rows: int, dimension: int, num_trials: int) -> tuple[int, in
     return -(-num_rows // size), size, max(1, min(num_trials, _CHUNK_ELEMENTS // (size * dimension)))
 
 
+def _map_in_batches(one_trial: Callable[[Array], Any], key: Array, num_trials: int, batch: int) -> Any:
+    """Results of all trials stacked; batches of equal size (a few trials too many are drawn and dropped)."""
+    num_batches = -(-num_trials // batch)
+    keys = jax.random.split(key, (num_batches, -(-num_trials // num_batches)))
+    results = jax.lax.map(jax.vmap(one_trial), keys)
+    return jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:])[:num_trials], results)
+
+
 @partial(jax.jit, static_argnames=("num_trials", "chunks", "size", "batch"))
 def _averages(
     key: Array,
@@ -86,7 +95,7 @@ def _averages(
         total, _ = jax.lax.scan(add_chunk, jnp.zeros_like(means[0]), (keys, rows, valid))
         return total / valid.sum()
 
-    return jax.lax.map(one_trial, jax.random.split(key, num_trials), batch_size=batch)
+    return _map_in_batches(one_trial, key, num_trials, batch)
 
 
 def brute_force_classifiers(
@@ -190,7 +199,7 @@ def _filtered_averages(
             scores = labels * (features @ direction)
             kept = (scores >= thresholds[:, None]) & mask
             count, total = carry
-            return (count + kept.sum(-1), total + (kept * labels) @ features), None
+            return (count + kept.sum(-1, dtype=count.dtype), total + (kept * labels) @ features), None
 
         start = (
             jnp.zeros(thresholds.shape, jnp.int32),
@@ -200,7 +209,7 @@ def _filtered_averages(
         (count, total), _ = jax.lax.scan(add_chunk, start, (keys, valid))
         return count, total / count[:, None]
 
-    return jax.lax.map(one_trial, jax.random.split(key, num_trials), batch_size=batch)
+    return _map_in_batches(one_trial, key, num_trials, batch)
 
 
 def brute_force_filtered(

@@ -11,6 +11,7 @@ The filter must be independent of the pool. It scores a pair by s = y f·x and k
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -60,7 +61,7 @@ class Pool:
 
 
 def with_shuffled_captions(
-    source: Source, share: float, num_classes: int = 2
+    source: Source, share: float | int, num_classes: int = 2
 ) -> tuple[tuple[Source, float], ...]:
     """A source part of whose captions were shuffled over its images, as weighted components for a `Pool`.
 
@@ -153,6 +154,15 @@ class FilteredPool:
             )
 
 
+def checked_direction(pool: Pool, direction: ArrayLike) -> Float[Array, " d"]:
+    """The filter f as an array, checked to be one that scores the pool's pairs.
+
+    Raises:
+        ValueError: a shape other than (d,), an entry that is not finite, or no entry other than 0.
+    """
+    return _checked_direction(direction, pool.dimension)
+
+
 def _checked_direction(direction: ArrayLike, d: int) -> Array:
     f = as_float_array(direction)
     if f.shape != (d,) or not bool(jnp.all(jnp.isfinite(f))) or not bool(jnp.any(f != 0)):
@@ -192,20 +202,28 @@ def filter_pool(pool: Pool, direction: ArrayLike, threshold: ArrayLike) -> Filte
         raise ValueError(
             "The filter has no variance on at least one component: all its pairs have the same score."
         )
-    t = (tau[..., None] - pool.means @ f) / norms
-    log_survival = log_ndtr(-t)
-    log_mass = jnp.log(pool.weights) + log_survival
-    log_kept = logsumexp(log_mass, axis=-1)
+    log_kept, log_survival, weights, hazards, reductions = _truncate(tau, pool.means @ f, norms, pool.weights)
     return FilteredPool(
         pool=pool,
         threshold=tau,
         kept_share=jnp.exp(log_kept),
         component_kept_shares=jnp.exp(log_survival),
-        weights=jnp.exp(log_mass - log_kept[..., None]),  # in logs: exact shares even where κ underflows
-        hazards=hazard(t),
-        variance_reductions=variance_reduction(t),
+        weights=weights,
+        hazards=hazards,
+        variance_reductions=reductions,
         pulls=applied / norms[:, None],
     )
+
+
+@jax.jit
+def _truncate(tau: Array, score_means: Array, score_stds: Array, weights: Array) -> tuple[Array, ...]:
+    """log κ, log(1 − Φ(t_j)), π′_j, h(t_j) and h(t_j)(h(t_j) − t_j) for thresholds of any shape."""
+    t = (tau[..., None] - score_means) / score_stds
+    log_survival = log_ndtr(-t)
+    log_mass = jnp.log(weights) + log_survival
+    log_kept = logsumexp(log_mass, axis=-1)
+    # Shares in logs: exact even where κ underflows.
+    return log_kept, log_survival, jnp.exp(log_mass - log_kept[..., None]), hazard(t), variance_reduction(t)
 
 
 def direction_slope(direction: ArrayLike, reference: Target, shift: Target) -> Float[Array, ""]:
@@ -325,7 +343,7 @@ def filtered_place(
     direction: ArrayLike,
     threshold: ArrayLike,
     target: Target,
-    num_pool: float,
+    num_pool: float | int,
     second_order: bool = False,
 ) -> Float[Array, "*batch"]:
     """Mean margin (probit accuracy) of the averaging classifier trained on the nκ pairs that pass.

@@ -56,7 +56,7 @@ def _bartlett(
     return jnp.where(rows > columns, normals, 0) + jnp.where(rows == columns, chi[:, None, :], 0)
 
 
-@partial(jax.jit, static_argnames=("width", "chunk_size", "normalise_on"))
+@partial(jax.jit, static_argnames=("width", "chunk_size"))
 def _draw(
     keys: Array,
     means: Array,
@@ -64,9 +64,9 @@ def _draw(
     weights: Array,
     targets: tuple[Array, Array, Array],
     num_orthogonal: Array,
+    normalise_on: Array,
     width: int,
     chunk_size: int,
-    normalise_on: int | None,
 ) -> tuple[Array, Array]:
     """Weighted sums of independent heads N(means_h, variances_h I), chunk by chunk (chunks x chunk_size x T)."""
     target_means, blocks, off_span = targets
@@ -78,10 +78,9 @@ def _draw(
         std = jnp.sqrt(variance)[..., None]
         span = mean + std * jax.random.normal(span_key, (chunk_size, num_heads, rank), means.dtype)
         off = std * _bartlett(orthogonal_key, chunk_size, num_heads, num_orthogonal, width, means.dtype)
-        scale = weights
-        if normalise_on is not None:
-            in_span = jnp.einsum("bhr,rq,bhq->bh", span, blocks[normalise_on], span)
-            scale = weights / jnp.sqrt(in_span + off_span[normalise_on] * jnp.sum(off**2, -1))
+        norm_block, norm_variance = blocks[normalise_on], off_span[normalise_on]
+        lengths = jnp.einsum("bhr,rq,bhq->bh", span, norm_block, span) + norm_variance * jnp.sum(off**2, -1)
+        scale = weights / jnp.where(normalise_on >= 0, jnp.sqrt(lengths), 1)
         span = jnp.sum(scale[..., None] * span, axis=1)
         off = jnp.sum(scale[..., None] * off, axis=1)
         lengths = jnp.einsum("br,trq,bq->bt", span, blocks, span) + off_span * jnp.sum(
@@ -106,7 +105,8 @@ def _sample(
     if num_trials < 1 or chunk_size < 1:
         raise ValueError(f"num_trials and chunk_size must be at least 1, got {num_trials} and {chunk_size}")
     num_heads = weights.shape[0]
-    size = min(chunk_size, num_trials)
+    # Powers of two, so that calls with a few more or fewer trials share one compilation; what is too many is dropped.
+    size = min(chunk_size, max(256, 1 << (num_trials - 1).bit_length()))
     num_chunks = -(-num_trials // size)
 
     def chunked(values: Array) -> Array:
@@ -122,9 +122,11 @@ def _sample(
         weights,
         (problem.target_means, problem.target_blocks, problem.target_variances),
         jnp.asarray(problem.num_orthogonal, means.dtype),
+        jnp.asarray(
+            -1 if normalise_on is None else normalise_on
+        ),  # traced: raw and normalised heads share one program
         width=min(num_heads, problem.num_orthogonal),
         chunk_size=size,
-        normalise_on=normalise_on,
     )
     flat = (-1, projections.shape[-1])
     return MarginDraws(projections.reshape(flat)[:num_trials], lengths.reshape(flat)[:num_trials])
@@ -135,7 +137,7 @@ def sample_averaging(
     problem: ReducedProblem,
     counts: ArrayLike,
     num_trials: int,
-    chunk_size: int = 1 << 15,
+    chunk_size: int = 1 << 13,
 ) -> MarginDraws:
     """Averaging classifiers on fixed counts n_s: ŵ ~ N(Σp_sν_s, Σp_sγ_s²/n I), drawn exactly in O(r) per trial.
 
@@ -167,7 +169,7 @@ def sample_multinomial(
     shares: ArrayLike,
     num_samples: int,
     num_trials: int,
-    chunk_size: int = 1 << 15,
+    chunk_size: int = 1 << 13,
 ) -> MarginDraws:
     """Averaging classifiers whose n samples pick their source at random: counts drawn per trial, then as `sample_averaging`.
 
@@ -217,7 +219,7 @@ def sample_ensemble(
     head_counts: ArrayLike,
     num_trials: int,
     normalise_on: int | None = None,
-    chunk_size: int = 1 << 15,
+    chunk_size: int = 1 << 13,
 ) -> MarginDraws:
     """Output mixing w = Σ α_sŵ_s of heads trained on independent samples, one head per source.
 
@@ -240,13 +242,14 @@ def sample_ensemble(
     """
     alpha = check_shares(weights, problem.num_sources, "weights")
     numbers = jnp.broadcast_to(as_float_array(head_counts), alpha.shape)
-    used = np.flatnonzero(np.asarray(alpha) > 0)  # a head without weight need not have samples
-    require(numbers[used] > 0, numbers[used], "every head with weight needs a number of samples > 0")
+    used = alpha > 0  # a head without weight need not have samples
+    require(~used | (numbers > 0), numbers, "every head with weight needs a number of samples > 0")
     if normalise_on is not None and not 0 <= normalise_on < problem.target_means.shape[0]:
         raise ValueError(f"normalise_on must be the index of a target, got {normalise_on}")
-    means = problem.source_means[used][None]
-    variances = (problem.source_variances[used] / numbers[used])[None]
-    return _sample(key, problem, means, variances, alpha[used], num_trials, chunk_size, normalise_on)
+    # Heads without weight stay in the program (as constants of length > 0), so that it compiles once for all weights.
+    means = jnp.where(used[:, None], problem.source_means, 1)[None]
+    variances = jnp.where(used, problem.source_variances / jnp.where(used, numbers, 1), 0)[None]
+    return _sample(key, problem, means, variances, alpha, num_trials, chunk_size, normalise_on)
 
 
 def _checked_counts(counts: ArrayLike, problem: ReducedProblem) -> Float[Array, " s"]:

@@ -116,25 +116,25 @@ class PercentLocator(ticker.Locator):
         spacing = least / max(self._axis_inches(), 1e-3)
         transform = axis.get_transform()
         low, high = (float(v) for v in transform.transform(np.asarray([vmin, vmax], dtype=float)))
-        chosen: list[tuple[float, float]] = []  # (place as a fraction of the axis, position in data units)
+        fractions = [(transform.transform(positions) - low) / (high - low) for _, positions in self._levels]
+        chosen = np.empty((0, 2))  # place as a fraction of the axis, position in data units
         for strict in (True, False):
-            for whole, positions in self._levels:
-                fractions = (transform.transform(positions) - low) / (high - low)
-                row = [
-                    (float(f), float(p))
-                    for f, p in zip(fractions, positions, strict=True)
-                    if -1e-9 <= f <= 1 + 1e-9 and all(abs(f - g) > 1e-9 for g, _ in chosen)
-                ]
-                kept = list(chosen)
-                for place, position in row:
-                    if all(abs(place - g) >= spacing for g, _ in kept):
-                        kept.append((place, position))
-                # A crowded row is left out as a whole: 50, 70, 90 reads better than 50, 70, 82, 90.
-                if not (whole and strict) or len(kept) == len(chosen) + len(row):
-                    chosen = kept
+            for (whole, positions), places in zip(self._levels, fractions, strict=True):
+                inside = (places >= -1e-9) & (places <= 1 + 1e-9)
+                row = np.stack([places[inside], positions[inside]], axis=1)
+                if whole and strict:
+                    # A crowded row is left out as a whole: 50, 70, 90 reads better than 50, 70, 82, 90.
+                    if len(row) * spacing <= 1 + spacing:
+                        together = np.unique(np.round(np.concatenate([chosen, row]), 9), axis=0)
+                        fits = np.all(np.diff(together[:, 0]) >= spacing)
+                        chosen = together if fits else chosen
+                    continue
+                for candidate in row[:200]:
+                    if np.all(np.abs(chosen[:, 0] - candidate[0]) >= spacing):
+                        chosen = np.concatenate([chosen, candidate[None]])
             if len(chosen) >= 3:
                 break
-        return np.sort(np.asarray([p for _, p in chosen], dtype=float))
+        return np.sort(chosen[:, 1])
 
     def _axis_inches(self) -> float:
         axis: Any = self.axis

@@ -4,7 +4,9 @@ Use `threshold_for_kept_share` to speak of "keep the best 30%", and `best_thresh
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,7 +15,7 @@ from jaxtyping import Float
 
 from theory import covariance as cov
 from theory.arrays import ArrayLike, as_float_array, require
-from theory.filtering import Pool, filter_pool
+from theory.filtering import Pool, checked_direction, filter_pool
 from theory.gaussian import Target
 
 _REACH = 40.0  # standard deviations of score to either side that any threshold of interest lies within
@@ -21,9 +23,9 @@ _REACH = 40.0  # standard deviations of score to either side that any threshold 
 
 def score_statistics(pool: Pool, direction: ArrayLike) -> tuple[Float[Array, " j"], Float[Array, " j"]]:
     """Mean f·ν_j and standard deviation ‖f‖_j of the filter's score on each component, in units of the score."""
-    pulls = filter_pool(pool, direction, -jnp.inf).pulls
-    f = as_float_array(direction)
-    return pool.means @ f, pulls @ f
+    f = checked_direction(pool, direction)
+    stds = jnp.sqrt(jnp.stack([cov.quadratic_form(source.covariance, f) for source in pool.sources]))
+    return pool.means @ f, stds
 
 
 def threshold_for_kept_share(
@@ -47,14 +49,25 @@ def threshold_for_kept_share(
     means, stds = score_statistics(pool, direction)
     share = as_float_array(kept_share)
     require((share > 0) & (share <= 1), share, "a kept share must lie in (0, 1]")
-    low = jnp.full(share.shape, jnp.min(means - _REACH * stds))
-    high = jnp.full(share.shape, jnp.max(means + _REACH * stds))
-    log_weights, log_share = jnp.log(pool.weights), jnp.log(share)
-    for _ in range(200):  # bisection in log κ: monotone, and accurate however small the share
+    return jnp.where(
+        share == 1, -jnp.inf, _invert_kept_share(jnp.log(share), means, stds, jnp.log(pool.weights))
+    )
+
+
+@jax.jit
+def _invert_kept_share(log_share: Array, means: Array, stds: Array, log_weights: Array) -> Array:
+    """Bisection in log κ: monotone, and accurate however small the share."""
+
+    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
         middle = 0.5 * (low + high)
         kept = logsumexp(log_weights + log_ndtr((means - middle[..., None]) / stds), axis=-1)
-        low, high = jnp.where(kept > log_share, middle, low), jnp.where(kept > log_share, high, middle)
-    return jnp.where(share == 1, -jnp.inf, 0.5 * (low + high))
+        return jnp.where(kept > log_share, middle, low), jnp.where(kept > log_share, high, middle)
+
+    low = jnp.full(log_share.shape, jnp.min(means - _REACH * stds))
+    high = jnp.full(log_share.shape, jnp.max(means + _REACH * stds))
+    low, high = jax.lax.fori_loop(0, 100, halve, (low, high))
+    return 0.5 * (low + high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +93,15 @@ def best_threshold(
     pool: Pool,
     direction: ArrayLike,
     target: Target,
-    num_pool: float,
-    min_kept: float = 10.0,
+    num_pool: float | int,
+    min_kept: float | int = 10.0,
     grid_size: int = 400,
     relative_tolerance: float = 1e-8,
 ) -> BestThreshold:
     """Threshold that maximises the margin on a target, by grid and refinement.
 
-    m(τ) may have several maxima, so a grid even in the score is searched first and each of its peaks is refined by golden
-    section. Keeping everything (τ = −inf) always stands for comparison.
+    m(τ) may have several maxima, so a grid even in the score is searched first and each of its peaks is refined by
+    grids around it. Keeping everything (τ = −inf) always stands for comparison.
 
     Args:
         pool: the unfiltered data.
@@ -116,19 +129,17 @@ def best_threshold(
     means, stds = score_statistics(pool, direction)
     top = float(threshold_for_kept_share(pool, direction, min(1.0, min_kept / num_pool) * (1 - 1e-9)))
     bottom = min(float(jnp.min(means - 6.0 * stds)), top)
-    pool_margin = float(_leading_place(pool, direction, jnp.asarray(-jnp.inf), target, num_pool))
+    pool_margin = float(leading_places(pool, direction, jnp.asarray(-jnp.inf), target, num_pool))
     grid = np.linspace(bottom, top, grid_size)
-    values = np.asarray(_leading_place(pool, direction, jnp.asarray(grid), target, num_pool))
+    values = np.asarray(leading_places(pool, direction, jnp.asarray(grid), target, num_pool))
     padded = np.concatenate([[-np.inf], values, [-np.inf]])
     peaks = np.flatnonzero((padded[1:-1] > padded[:-2]) & (padded[1:-1] >= padded[2:]))
     maxima = [(-np.inf, pool_margin)]
-    if len(peaks):
-        low, high = grid[np.maximum(peaks - 1, 0)], grid[np.minimum(peaks + 1, grid_size - 1)]
-        found = _golden_section(
-            pool, direction, target, num_pool, low, high, relative_tolerance * (top - bottom)
-        )
-        # The first grid point keeps all but a billionth of the pool: where it is the peak, that peak is the raw pool.
-        maxima += [(t, m) for t, m, peak in zip(*found, peaks, strict=True) if peak > 0]
+    # The first grid point keeps all but a billionth of the pool: where it is the peak, that peak is the raw pool.
+    for peak in peaks[peaks > 0]:
+        bracket = float(grid[peak - 1]), float(grid[min(peak + 1, grid_size - 1)])
+        tolerance = relative_tolerance * (top - bottom)
+        maxima.append(_zoom(pool, direction, target, num_pool, bracket, grid_size, tolerance))
     maxima.sort(key=lambda pair: -pair[1])
     tau, margin = maxima[0]
     kept = float(filter_pool(pool, direction, tau).kept_share)
@@ -136,33 +147,45 @@ def best_threshold(
     return BestThreshold(tau, kept, margin, pool_margin, tuple(interior or maxima))
 
 
-def _golden_section(
+def _zoom(
     pool: Pool,
     direction: ArrayLike,
     target: Target,
-    num_pool: float,
-    low: np.ndarray,
-    high: np.ndarray,
+    num_pool: float | int,
+    bracket: tuple[float, float],
+    grid_size: int,
     tolerance: float,
-) -> tuple[list[float], list[float]]:
-    """Maximise the margin in every bracket [low_i, high_i] at once."""
-    ratio = (np.sqrt(5.0) - 1.0) / 2.0
-
-    def value(thresholds: np.ndarray) -> np.ndarray:
-        return np.asarray(_leading_place(pool, direction, jnp.asarray(thresholds), target, num_pool))
-
-    while np.max(high - low) > tolerance:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        rising = value(left) < value(right)
-        low, high = np.where(rising, left, low), np.where(rising, high, right)
-    middle = 0.5 * (low + high)
-    return middle.tolist(), value(middle).tolist()
+) -> tuple[float, float]:
+    """Maximise the margin inside a bracket around one peak, by grids around the best point of the last grid."""
+    low, high = bracket
+    while True:
+        # Always the same number of points: one compilation serves every grid.
+        grid = np.linspace(low, high, grid_size)
+        values = np.asarray(leading_places(pool, direction, jnp.asarray(grid), target, num_pool))
+        best = int(values.argmax())
+        if high - low <= tolerance:
+            return float(grid[best]), float(values[best])
+        low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, grid_size - 1)])
 
 
-def _leading_place(
-    pool: Pool, direction: ArrayLike, thresholds: Array, target: Target, num_pool: float
-) -> Array:
-    """`filtered_place` at leading order for many thresholds at once, without forming one covariance per threshold."""
+def leading_places(
+    pool: Pool, direction: ArrayLike, thresholds: ArrayLike, target: Target, num_pool: float | int
+) -> Float[Array, "*batch"]:
+    """`filtered_place` at leading order for many thresholds at once, without a covariance for each of them.
+
+    Args:
+        pool: the unfiltered data.
+        direction: f, shape (d,).
+        thresholds: τ in units of the score, one or an array.
+        target: the test distribution.
+        num_pool: n, pairs in the pool.
+
+    Returns:
+        Margins, the shape of `thresholds`.
+
+    Raises:
+        ValueError: as `filter_pool`.
+    """
     kept = filter_pool(pool, direction, thresholds)
     sigma, d = target.covariance, pool.dimension
     traces = jnp.stack([cov.trace_product(source.covariance, sigma, d) for source in pool.sources])

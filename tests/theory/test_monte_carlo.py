@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from theory import brute_force
 from theory.brute_force import brute_force_averaging, brute_force_classifiers
 from theory.classifiers import averaging_law
 from theory.gaussian import Source, Target, margin
@@ -66,7 +67,7 @@ def test_the_comparison_notices_one_sample_more(brute):
 def test_reduced_averaging_has_the_moments_of_theorem_1():
     counts = COUNTS * 10
     law = averaging_law(SOURCES, counts)
-    draws = sample_averaging(KEY, PROBLEM, counts, 200_000, chunk_size=30_000)
+    draws = sample_averaging(KEY, PROBLEM, counts, 200_000, chunk_size=1 << 14)
     for t, target in enumerate(TARGETS):
         a, q = np.asarray(draws.projections[:, t]), np.asarray(draws.squared_lengths[:, t])
         assert abs(a.mean() - law.projection_mean(target)) < 4 * standard_error(a)
@@ -84,20 +85,18 @@ def test_brute_force_classifiers_average_their_samples():
         Source(unit(1.0), np.diag(np.linspace(0.5, 2, D))),
         Source(unit(0.0, 1.0), np.linspace(1, 2, D)),
     )
-    weights = brute_force_classifiers(KEY, sources, [3, 5], 20_000)
-    law = averaging_law(sources, [3, 5])
+    weights = brute_force_classifiers(KEY, sources, [6, 9], 20_000)
+    law = averaging_law(sources, [6, 9])
     assert (np.abs(np.asarray(weights).mean(0) - law.mean) < 4.5 * standard_error(weights)).all()
     variances = np.asarray(weights).var(0)
     np.testing.assert_allclose(variances, np.diag(np.asarray(law.covariance)), rtol=4.5 * np.sqrt(2 / 20_000))
 
 
-def test_brute_force_needs_no_more_memory_for_more_samples(monkeypatch):
-    from theory import brute_force
-
-    whole = brute_force_classifiers(KEY, SOURCES, [40, 60], 4000)
-    monkeypatch.setattr(brute_force, "_CHUNK_ELEMENTS", 7 * D)  # 15 chunks, the last one padded
-    chunked = brute_force_classifiers(KEY, SOURCES, [40, 60], 4000)
-    assert min(p_value(whole[:, i], chunked[:, i]) for i in range(3)) > LEVEL
+def test_brute_force_in_chunks_draws_the_same_law(monkeypatch, brute):
+    monkeypatch.setattr(brute_force, "_CHUNK_ELEMENTS", 4 * D)  # 4 chunks, the last one padded
+    chunked = brute_force_averaging(KEY, SOURCES, COUNTS, TARGETS, 6000)
+    assert min(same_distribution(chunked.squared_lengths, brute.squared_lengths)) > LEVEL
+    assert min(same_distribution(chunked.projections, brute.projections)) > LEVEL
 
 
 def test_random_counts_match_samples_that_pick_their_source():
@@ -108,49 +107,52 @@ def test_random_counts_match_samples_that_pick_their_source():
     stds = np.sqrt([float(source.covariance) for source in SOURCES])
     samples = means[picks] + stds[picks][..., None] * generator.standard_normal((8000, 10, D))
     expected = np.stack([np.asarray(margin(samples.mean(1), target)) for target in TARGETS], axis=1)
-    reduced = sample_multinomial(KEY, PROBLEM, shares, 10, 8000).margins
+    reduced = sample_multinomial(KEY, PROBLEM, shares, 10, 6000).margins
     assert min(same_distribution(reduced, expected)) > LEVEL
 
 
-@pytest.mark.parametrize("normalise_on", [None, 0])
-def test_reduced_ensembles_match_brute_force_heads(normalise_on):
-    alpha = np.asarray([0.35, 0.65])
+@pytest.fixture(scope="module")
+def heads():
     keys = jax.random.split(KEY, 2)
-    counts = [8, 5]
-    heads = [
-        brute_force_classifiers(k, [s], [n], 6000) for k, s, n in zip(keys, SOURCES, counts, strict=True)
+    return [
+        brute_force_classifiers(key, [source], [6], 6000) for key, source in zip(keys, SOURCES, strict=True)
     ]
+
+
+@pytest.mark.parametrize("normalise_on", [None, 0])
+def test_reduced_ensembles_match_brute_force_heads(heads, normalise_on):
+    alpha = np.asarray([0.35, 0.65])
     if normalise_on is not None:
         heads = [head / jnp.sqrt(jnp.sum(head**2, -1, keepdims=True)) for head in heads]
     combined = sum(a * head for a, head in zip(alpha, heads, strict=True))
     expected = np.stack([np.asarray(margin(combined, target)) for target in TARGETS], axis=1)
-    draws = sample_ensemble(KEY, PROBLEM, alpha, counts, 6000, normalise_on=normalise_on)
+    draws = sample_ensemble(KEY, PROBLEM, alpha, 6, 6000, normalise_on=normalise_on)
     assert min(same_distribution(draws.margins, expected)) > LEVEL
 
 
 def test_cost_does_not_depend_on_the_number_of_samples_or_features():
     wide = reduce_problem(SOURCES, TARGETS, num_features=10**9)
     assert wide.target_means.shape == PROBLEM.target_means.shape
-    draws = sample_averaging(KEY, wide, [4e11, 6e11], 2000)
+    draws = sample_averaging(KEY, wide, [4e11, 6e11], 6000)
     law_mean = 0.4 * SOURCES[0].mean + 0.6 * SOURCES[1].mean
     noise = 1.6 * 1e9 / 1e12
     expected = law_mean @ TARGETS[0].mean / np.sqrt(law_mean @ law_mean + noise)
     values = np.asarray(draws.margins[:, 0])
     assert abs(values.mean() - expected) < 4 * standard_error(values) + 1e-8
-    counted = sample_multinomial(KEY, wide, [0.4, 0.6], 10**12, 2000).margins[:, 0]
+    counted = sample_multinomial(KEY, wide, [0.4, 0.6], 10**12, 6000).margins[:, 0]
     assert abs(np.mean(counted) - expected) < 4 * standard_error(counted) + 1e-8
 
 
 def test_few_orthogonal_dimensions_are_enough():
     sources = [Source([1.0, 0.2, 0.0]), Source([0.1, 0.8, 0.0])]
     targets = [Target([1.0, 1.0, 0.0]), Target([0.0, 1.0, 0.0])]
-    for d in (2, 3):
+    for d in (2, 3):  # no and one dimension left
         cut = [Source(s.mean[:d]) for s in sources], [Target(t.mean[:d]) for t in targets]
         problem = reduce_problem(*cut)
         assert problem.num_orthogonal == d - 2
-        draws = sample_ensemble(KEY, problem, [0.5, 0.5], 4, 4000)
+        draws = sample_ensemble(KEY, problem, [0.5, 0.5], 4, 6000)
         heads = [
-            brute_force_classifiers(jax.random.fold_in(KEY, i), [s], [4], 4000) for i, s in enumerate(cut[0])
+            brute_force_classifiers(jax.random.fold_in(KEY, i), [s], [4], 6000) for i, s in enumerate(cut[0])
         ]
         expected = margin(0.5 * heads[0] + 0.5 * heads[1], cut[1][0])
         assert p_value(draws.margins[:, 0], expected) > LEVEL
@@ -163,7 +165,7 @@ def test_chunks_leave_no_trace_in_the_number_of_trials():
 
 
 def test_same_key_same_draws():
-    first, second = (sample_ensemble(KEY, PROBLEM, [0.5, 0.5], 7, 50).margins for _ in range(2))
+    first, second = (sample_ensemble(KEY, PROBLEM, [0.5, 0.5], 7, 6000).margins for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -188,4 +190,4 @@ def test_out_of_domain_is_refused():
         sample_ensemble(KEY, PROBLEM, [0.5, 0.5], 5, 10, normalise_on=3)
     with pytest.raises(ValueError, match="whole number"):
         brute_force_classifiers(KEY, SOURCES, [1.5, 2], 10)
-    sample_ensemble(KEY, PROBLEM, [1.0, 0.0], [5, 0], 10)  # a head without weight needs no samples
+    sample_ensemble(KEY, PROBLEM, [1.0, 0.0], [5, 0], 6000)  # a head without weight needs no samples

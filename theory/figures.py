@@ -1,0 +1,262 @@
+"""The two figures of the dilution experiment: lines are predictions, points with error bars are simulations.
+
+`draw_dilution` shows Theorems 1, 2 and 2b, `draw_filtering` Theorem 3. Both read the tidy tables of the sweeps only (and the
+prediction curves that go with them), so they can be redrawn from CSV files. Matplotlib and pandas load with this module.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from theory.plotting import PALETTE, panel_letters, probit_axes, save_figure, use_style
+
+_COLOURS = list(PALETTE.values())
+_ERROR: dict[str, Any] = {"fmt": "none", "elinewidth": 1.0, "capsize": 1.8, "zorder": 2}
+_NAMES = {
+    "averaging": "input mixing",
+    "ensemble_heads_each": "output mixing, heads on n each",
+    "ensemble_heads_share": "output mixing, heads on their share of n",
+    "normalised_ensemble": "output mixing, normalised heads",
+}
+
+
+def draw_dilution(
+    mixing: pd.DataFrame,
+    bias: pd.DataFrame,
+    curves: pd.DataFrame,
+    stem: str | Path,
+    source_names: tuple[str, str] = ("first", "second"),
+) -> list[Path]:
+    """Draw mixing.csv: the lines of sources and mixtures, slope against share, place against n, and the finite-d bias.
+
+    Args:
+        mixing: the table of `mixing_table`.
+        bias: the table of `finite_size_bias_table`.
+        curves: smooth predictions from `place_curves`.
+        stem: path without suffix.
+        source_names: names of the two sources, the one with the share first.
+
+    Returns:
+        Paths of the PNG and the PDF.
+    """
+    use_style()
+    fig, axes = plt.subplots(2, 2, figsize=(10.2, 7.8))
+    _plane(axes[0, 0], mixing, source_names)
+    _slopes(axes[0, 1], mixing, source_names)
+    _places(axes[1, 0], mixing, curves)
+    _bias(axes[1, 1], bias)
+    panel_letters(list(axes.flat))
+    return save_figure(fig, stem)
+
+
+def _plane(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> None:
+    shift = mixing["shift"].iloc[0]
+    rows = mixing[
+        (mixing["classifier"] == "averaging") & (mixing["shift"] == shift) & (mixing["sampler"] == "reduced")
+    ]
+    shares = sorted(rows["share"].unique())
+    middle = min(shares, key=lambda share: abs(share - 0.5))
+    first, second = source_names
+    shown = [
+        (shares[-1], f"{first} only"),
+        (middle, f"{middle:.0%} {first}, {1 - middle:.0%} {second}"),
+        (shares[0], f"{second} only"),
+    ]
+    reach = float(rows["probit_ref_predicted"].max()) * 1.06
+    for colour, marker, (share, label) in zip(_COLOURS, "osD", shown, strict=False):
+        line = rows[rows["share"] == share].sort_values("n")
+        slope = float(line["slope_predicted"].iloc[-1])
+        ax.plot([0, reach], [0, slope * reach], color=colour, lw=1.5, label=label, zorder=1)
+        x, y = line["probit_ref_simulated"], line["slope_simulated"] * line["probit_ref_simulated"]
+        ax.errorbar(
+            x, y, xerr=line["probit_ref_stderr"], yerr=line["slope_stderr"] * x, ecolor=colour, **_ERROR
+        )
+        ax.plot(x, y, marker, color=colour, mec="white", mew=0.6, ms=6, zorder=3)
+    ax.set(
+        xlim=(0, reach),
+        ylim=(0, None),
+        xlabel="accuracy on the reference",
+        ylabel=f"accuracy on shift “{shift}”",
+    )
+    ax.set_title("Data move a model up its line; mixing turns it")
+    probit_axes(ax)
+    ax.legend(loc="upper left")
+
+
+def _slopes(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> None:
+    brute = mixing.loc[mixing["sampler"] == "brute_force", "n"]
+    n = float(brute.max()) if len(brute) else float(mixing["n"].median())
+    styles = {"averaging": ("o", "-"), "normalised_ensemble": ("D", "--")}
+    handles: list[Line2D] = []
+    for colour, (shift, rows) in zip(
+        _COLOURS, mixing[mixing["n"] == n].groupby("shift", sort=False), strict=False
+    ):
+        # Plain ensembles lie on the mediant of input mixing and would hide it; they are in the table and in panel c.
+        for classifier, (marker, dash) in styles.items():
+            group = rows[(rows["classifier"] == classifier) & (rows["sampler"] == "reduced")].sort_values(
+                "share"
+            )
+            ax.plot(group["share"], group["slope_predicted"], color=colour, lw=1.4, ls=dash, zorder=1)
+            _points(ax, group, "share", "slope", marker, colour)
+        _points(ax, rows[rows["sampler"] == "brute_force"], "share", "slope", "s", colour, hollow=True)
+        ends = rows[rows["classifier"] == "averaging"].sort_values("share")["slope_predicted"]
+        ax.plot([0, 1], [ends.iloc[0], ends.iloc[-1]], color=colour, lw=1, ls=":", zorder=0)
+        handles.append(Line2D([], [], color=colour, label=f"shift “{shift}”"))
+    grey = "0.35"
+    handles += [
+        Line2D([], [], color=grey, label="mediant: weight is share × signal"),
+        Line2D([], [], color=grey, ls="--", label="mediant of normalised heads"),
+        Line2D([], [], color=grey, ls=":", lw=1, label="interpolation by share"),
+    ]
+    ax.set(xlabel=f"share of {source_names[0]}", ylabel="slope: robustness on the shift", xlim=(-0.03, 1.03))
+    ax.set_title(f"The slope is a weighted mediant (n = {_power(n)})")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.1 * (high - low))
+    ax.legend(handles=handles, loc="upper right")
+
+
+def _points(
+    ax: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    quantity: str,
+    marker: str,
+    colour: str,
+    hollow: bool = False,
+    label: str | None = None,
+) -> None:
+    """Simulated values with error bars of one standard error."""
+    if not len(rows):
+        return
+    y, error = rows[f"{quantity}_simulated"], rows[f"{quantity}_stderr"]
+    ax.errorbar(rows[x], y, yerr=error, ecolor=colour, **_ERROR)
+    face, edge, size = ("none", colour, 8.5) if hollow else (colour, "white", 5.2)
+    ax.plot(
+        rows[x], y, marker, mfc=face, mec=edge, mew=1.0 if hollow else 0.5, ms=size, zorder=3, label=label
+    )
+
+
+def _places(ax: Axes, mixing: pd.DataFrame, curves: pd.DataFrame) -> None:
+    shift, share = mixing["shift"].iloc[0], float(curves["share"].iloc[0])
+    rows = mixing[(mixing["shift"] == shift) & np.isclose(mixing["share"], share)]
+    looks = dict(zip(_NAMES, zip(_COLOURS, ("o", "^", "v", "D"), strict=False), strict=False))
+    for classifier, (colour, marker) in looks.items():
+        line = curves[curves["classifier"] == classifier]
+        group = rows[rows["classifier"] == classifier]
+        if not len(group):
+            continue
+        # Heads on their share of n are equal in law to input mixing: a dashed line lets both be seen.
+        dash = (0, (4, 4)) if classifier == "ensemble_heads_share" else "-"
+        ax.plot(line["n"], line["probit_ref_predicted"], color=colour, lw=1.6, ls=dash, zorder=1)
+        reduced = group[group["sampler"] == "reduced"]
+        _points(ax, reduced, "n", "probit_ref", marker, colour, label=_NAMES[classifier])
+        brute = group[group["sampler"] == "brute_force"]
+        _points(ax, brute, "n", "probit_ref", "s", colour, hollow=True, label="input mixing, brute force")
+    ax.set_xscale("log")
+    ax.set(xlabel="training samples n", ylabel="accuracy on the reference")
+    ax.set_title(f"The place on the line saturates (share {share:.0%})")
+    probit_axes(ax, "y")
+    ax.legend(loc="lower right")
+
+
+def _bias(ax: Axes, bias: pd.DataFrame) -> None:
+    d = bias["d"].to_numpy(float)
+    for colour, marker, column, label in (
+        (_COLOURS[0], "o", "bias_leading", "closed form, leading order"),
+        (_COLOURS[1], "s", "bias_second_order", "with the O(1/d) correction"),
+    ):
+        value, error = bias[column].abs().to_numpy(float), bias["probit_ref_stderr"].to_numpy(float)
+        clear = value > 2 * error
+        lower = np.minimum(error, 0.9 * value)
+        ax.errorbar(d[clear], value[clear], yerr=np.stack([lower, error])[:, clear], ecolor=colour, **_ERROR)
+        ax.plot(d[clear], value[clear], marker, color=colour, mec="white", mew=0.6, ms=6, label=label)
+        # Not told apart from zero: shown as an upper limit, not as a point.
+        ax.plot(d[~clear], (value + 2 * error)[~clear], "v", color=colour, mfc="none", ms=6, zorder=3)
+    predicted = (bias["probit_ref_second_order"] - bias["probit_ref_leading"]).abs()
+    ax.plot(d, predicted, color=_COLOURS[0], lw=1.4, zorder=0, label="predicted bias, falls as 1/d")
+    start = np.flatnonzero((bias["bias_second_order"].abs() > 2 * bias["probit_ref_stderr"]).to_numpy())
+    if len(start):
+        at = start[0]
+        guide = bias["bias_second_order"].abs().to_numpy()[at] * (d[at] / d) ** 2
+        seen = guide > 0.3 * bias["probit_ref_stderr"].min()
+        ax.plot(d[seen], guide[seen], color=_COLOURS[1], ls=":", lw=1.2, zorder=0, label="slope of 1/d²")
+    ax.plot([], [], "v", color=_COLOURS[1], mfc="none", label="upper limit (2 s.e.)")
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(d, [f"{int(v)}" for v in d])
+    ratio = float((bias["n"] / bias["d"]).iloc[0])
+    ax.set(xlabel=f"features d  (n = {ratio:g} d)", ylabel="|bias| of the reference margin")
+    ax.set_title("The closed form's bias vanishes as 1/d")
+    ax.legend(loc="lower left", fontsize=7.8)
+
+
+def draw_filtering(filtering: pd.DataFrame, curves: pd.DataFrame, stem: str | Path) -> list[Path]:
+    """Draw filtering.csv: slope and accuracy against the kept share for every filter and shift.
+
+    Args:
+        filtering: the table of `filtering_table`.
+        curves: smooth predictions from `filtering_curves`.
+        stem: path without suffix.
+
+    Returns:
+        Paths of the PNG and the PDF.
+    """
+    use_style()
+    shifts = list(dict.fromkeys(filtering["shift"]))
+    fig, axes = plt.subplots(2, len(shifts), figsize=(4.8 * len(shifts), 7.2), sharex=True, squeeze=False)
+    for column, shift in enumerate(shifts):
+        rows, lines = filtering[filtering["shift"] == shift], curves[curves["shift"] == shift]
+        _filtered_panel(axes[0, column], rows, lines, "slope", shift, legend=column == len(shifts) - 1)
+        _filtered_panel(axes[1, column], rows, lines, "probit_shift", shift)
+        probit_axes(axes[1, column], "y")
+        axes[1, column].set_xlabel("share of the pool kept")
+    panel_letters(list(axes.flat))
+    return save_figure(fig, stem)
+
+
+def _filtered_panel(
+    ax: Axes, rows: pd.DataFrame, lines: pd.DataFrame, quantity: str, shift: str, legend: bool = False
+) -> None:
+    slope = quantity == "slope"
+    for colour, marker, (name, line) in zip(
+        _COLOURS, "os", lines.groupby("filter", sort=False), strict=False
+    ):
+        own = float(line["filter_slope"].iloc[0])
+        points = rows[np.isclose(rows["filter_slope"], own)].sort_values("kept_predicted")
+        ax.plot(line["kept"], line[quantity], color=colour, lw=1.5, zorder=1, label=str(name))
+        y, error = points[f"{quantity}_simulated"], points[f"{quantity}_stderr"]
+        ax.errorbar(points["kept_simulated"], y, yerr=error, ecolor=colour, **_ERROR)
+        ax.plot(points["kept_simulated"], y, marker, color=colour, mec="white", mew=0.6, ms=6, zorder=3)
+        if slope:
+            ax.axhline(own, color=colour, ls="--", lw=1.1, zorder=0)
+    raw = rows[np.isneginf(rows["threshold"])]
+    if len(raw):
+        ax.axhline(float(raw[f"{quantity}_predicted"].iloc[0]), color="0.4", ls=":", lw=1.2, zorder=0)
+    ax.set_xscale("log")
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= 0.9 * lines["kept"].min()]
+    ax.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    ax.minorticks_off()
+    pairs = f"{int(rows['pool_size'].iloc[0]):,} pairs"
+    if slope:
+        ax.set_ylabel("slope: robustness on the shift")
+        ax.set_title(f"Filtering turns the line (“{shift}”)")
+        if legend:
+            handles, labels = ax.get_legend_handles_labels()
+            handles += [
+                Line2D([], [], color="0.4", ls="--", lw=1.1),
+                Line2D([], [], color="0.4", ls=":", lw=1.2),
+            ]
+            ax.legend(handles, [*labels, "the filter's own slope", "unfiltered pool"], loc=(0.45, 0.07))
+    else:
+        ax.set_ylabel(f"accuracy on shift “{shift}”")
+        ax.set_title(f"and moves the model along it ({pairs})")
+
+
+def _power(n: float) -> str:
+    exponent = float(np.log10(n))
+    return f"$10^{{{exponent:.0f}}}$" if n >= 1e4 and exponent.is_integer() else f"{n:,.0f}"

@@ -1,0 +1,62 @@
+"""Statistics of simulated margins: means, slopes with delta-method errors, and agreement of a table with its predictions.
+
+Use `summarise` on margins (trials, T) and `agreement` on a table with columns X_predicted, X_simulated, X_stderr.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from theory.arrays import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Mean margins over trials with standard errors, and the ratio of the means by the delta method."""
+
+    mean: Float[np.ndarray, " t"]
+    stderr: Float[np.ndarray, " t"]
+    slope: Float[np.ndarray, " t"]
+    slope_stderr: Float[np.ndarray, " t"]
+
+
+def summarise(margins: ArrayLike, reference: int = 0) -> Summary:
+    """Means of margins (trials, T) and slopes mean(m_t)/mean(m_ref) with first-order standard errors.
+
+    Var(slope) = Var(m_t − slope·m_ref)/(trials · mean(m_ref)²): the two margins of one classifier are correlated, and that
+    correlation is kept.
+    """
+    values = np.asarray(margins, np.float64)
+    trials = len(values)
+    mean = values.mean(0)
+    slope = mean / mean[reference]
+    residual = values - slope * values[:, [reference]]
+    return Summary(
+        mean=mean,
+        stderr=values.std(0, ddof=1) / np.sqrt(trials),
+        slope=slope,
+        slope_stderr=residual.std(0, ddof=1) / np.sqrt(trials) / abs(mean[reference]),
+    )
+
+
+def agreement(table: "pd.DataFrame", num_stderr: float | int = 4.0) -> "pd.Series[bool]":
+    """For each row, whether every simulated quantity lies within k standard errors of its prediction.
+
+    Quantities are the columns X_predicted with X_simulated and X_stderr. A quantity without spread (everything kept) must
+    agree to 1e-9.
+    """
+    import pandas as pd
+
+    agrees = pd.Series(True, index=table.index)
+    for column in table.columns:
+        name = str(column).removesuffix("_predicted")
+        if name == column or f"{name}_simulated" not in table:
+            continue
+        error = (table[f"{name}_simulated"] - table[column]).abs()
+        agrees &= error <= num_stderr * table[f"{name}_stderr"] + 1e-9
+    return agrees
