@@ -60,7 +60,7 @@ def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
         "path": source.path,
         "num_samples": source.num_samples,
         "image_size": source.image_size,
-        "origin": _origin(source.path),
+        "origin": origin(source.path),
     }
     stamp = folder.parent / f"{folder.name}.json"
     if stamp.exists() and folder.exists():
@@ -77,7 +77,9 @@ def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
         paths = [str(path) for path in write_pairs(rendered, shards)]
         pairs = read_pairs(paths, source.image_size)
     else:
-        paths = expand_shards(source.path)
+        # Shards in a seeded order: where only some are read, they are a sample of all.
+        found = expand_shards(source.path)
+        paths = [found[i] for i in np.random.default_rng([2, _digest(source.name)]).permutation(len(found))]
         pairs = read_pairs(paths, source.image_size, limit=source.num_samples)
     if len(pairs.captions) < source.needed:
         skipped = f" ({pairs.account.skipped} skipped)" if pairs.account.skipped else ""
@@ -85,23 +87,53 @@ def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
             f"source {source.name} ({source.path}) has {len(pairs.captions)} usable samples{skipped}; the study draws "
             f"{source.needed} per seed, since every run has samples of its own: lower --sizes, or add shards"
         )
+    stamp.unlink(missing_ok=True)  # killed here, the new arrays must not be taken for what the old stamp says
     save_pairs(folder, pairs)
     account = {
         "samples": len(load_pairs(folder).captions),
         "skipped": dict(pairs.account.skipped),
         "examples": list(pairs.account.examples),
     }
+    if source.path != EMBEDDED and len(pairs.captions) < source.num_samples:
+        account["note"] = (
+            f"{len(pairs.captions)} samples for {len(source.seeds)} seeds that draw {source.needed} each: seeds share "
+            "samples, so the spread over seeds is too small; add shards, or lower --num-seeds or --sizes"
+        )
     write_json(stamp, {"wanted": wanted, "account": account})
     return account
 
 
-def prepare_test_set(study: Path, name: str, path: str, image_size: int, num_images: int) -> dict[str, Any]:
-    """Read a test set into arrays (an embedded one: render and write it first); return its account."""
+def prepare_test_set(
+    study: Path,
+    name: str,
+    path: str,
+    image_size: int,
+    num_images: int,
+    seed: int = 0,
+    reference: str | None = None,
+) -> dict[str, Any]:
+    """Read a test set into arrays (an embedded one: render and write it first); return its account.
+
+    `num_images` and `seed` say which images of the embedded world are rendered. `reference` names the reference test set:
+    a user's set, prepared after it, takes the reference's names for numbered classes and keeps its own classes only.
+    Raises `DataError` when the set cannot be read or its classes have no usable names.
+    """
     from empirical.arrays import save_test_set
     from empirical.evaluation_sets import load_test_set
 
     folder = study / "arrays" / f"test-{name}"
-    wanted = {"path": path, "image_size": image_size, "num_images": num_images, "origin": _origin(path)}
+    class_names = None
+    reference_stamp = study / "arrays" / f"test-{reference}.json"
+    if path != EMBEDDED and reference not in (None, name) and reference_stamp.exists():
+        class_names = read_json(reference_stamp)["account"]["class_names"]
+    wanted = {
+        "path": path,
+        "image_size": image_size,
+        "num_images": num_images,
+        "seed": seed if path == EMBEDDED else None,
+        "origin": origin(path),
+        "reference_classes": fingerprint(class_names),
+    }
     stamp = folder.parent / f"{folder.name}.json"
     if stamp.exists() and folder.exists():
         made = read_json(stamp)
@@ -112,8 +144,9 @@ def prepare_test_set(study: Path, name: str, path: str, image_size: int, num_ima
         from empirical.world import render_test_set
 
         path = str(study / "shards" / f"test-{name}")
-        write_test_set(render_test_set(name, num_images, image_size=image_size), Path(path))
-    test_set = load_test_set(name, path, image_size)
+        write_test_set(render_test_set(name, num_images, seed=seed, image_size=image_size), Path(path))
+    test_set = load_test_set(name, path, image_size, class_names=class_names)
+    stamp.unlink(missing_ok=True)  # it speaks of other arrays from here on
     save_test_set(folder, test_set)
     account = {
         "images": len(test_set.labels),
@@ -121,11 +154,13 @@ def prepare_test_set(study: Path, name: str, path: str, image_size: int, num_ima
         "skipped": dict(test_set.account.skipped),
         "examples": list(test_set.account.examples),
     }
+    if test_set.account.notes:
+        account["note"] = "; ".join(test_set.account.notes)
     write_json(stamp, {"wanted": wanted, "account": account})
     return account
 
 
-def _origin(path: str) -> Any:
+def origin(path: str) -> str:
     """What the data depends on beyond its path: the world's constants, or names, sizes and times of the files."""
     if path == EMBEDDED:
         from empirical.world import WORLD_HASH
@@ -133,7 +168,11 @@ def _origin(path: str) -> Any:
         return WORLD_HASH
     from empirical.shards import expand_shards
 
-    files = [Path(path)] if Path(path).is_dir() else [Path(name) for name in expand_shards(path)]
+    folder = Path(path)
+    if folder.is_dir():
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+    else:
+        files = [Path(name) for name in expand_shards(path)]
     return fingerprint([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files])
 
 
@@ -147,12 +186,10 @@ def sample_order(source: SourceData, available: int) -> np.ndarray:
         return np.arange(source.needed)
     if available >= source.needed * len(source.seeds):
         start = source.seeds.index(source.seed) * source.needed
-        return np.random.default_rng([0, _digest(source.name)]).permutation(available)[
-            start : start + source.needed
-        ]
-    return np.random.default_rng([1, source.seed, _digest(source.name)]).permutation(available)[
-        : source.needed
-    ]
+        shuffle = np.random.default_rng([0, source.seeds[0], _digest(source.name)]).permutation(available)
+        return shuffle[start : start + source.needed]
+    shuffle = np.random.default_rng([1, source.seed, _digest(source.name)]).permutation(available)
+    return shuffle[: source.needed]
 
 
 def _digest(text: str) -> int:

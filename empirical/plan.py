@@ -73,7 +73,8 @@ class RunSpec:
         if self.heads_n_train:
             parts.append(f"heads_{self.heads_n_train}")
         if self.filter is not None:
-            parts += [f"filter_{self.filter.scorer_source}", f"kept{self.filter.kept_share:g}"]
+            scorer, kept, pool = self.filter.scorer_source, self.filter.kept_share, self.filter.pool_size
+            parts += [f"filter_{scorer}", f"kept{kept:g}", f"pool{pool}"]
         return "-".join([*parts, f"seed{self.seed}"])
 
     @property
@@ -245,7 +246,8 @@ def plan_runs(design: Design) -> list[RunSpec]:
     runs: dict[str, RunSpec] = {}
 
     def add(spec: RunSpec) -> None:
-        runs.setdefault(spec.name, spec)
+        if runs.setdefault(spec.name, spec) != spec:
+            raise AssertionError(f"two different runs are called {spec.name}")
 
     def add_mixture(shares: Shares, size: int, seed: int) -> None:
         counts = split_counts(shares, size)
@@ -275,16 +277,16 @@ def plan_runs(design: Design) -> list[RunSpec]:
     ]
     mixtures_now = [shares for shares in design.mixtures if {s for s, _ in shares} == first_pair]
     mixtures_later = [shares for shares in design.mixtures if shares not in mixtures_now]
-    for group, mixtures in (
-        (ordered[: len(first_pair)], mixtures_now),
-        (ordered[len(first_pair) :], mixtures_later),
-    ):
-        for seed, size, source in itertools.product(design.seeds, sorted(design.sizes, reverse=True), group):
+    sizes, mixture_sizes = (sorted(values, reverse=True) for values in (design.sizes, design.mixture_sizes))
+    for seed in design.seeds:  # the pair's first seed is whole before its second begins
+        for size, source in itertools.product(sizes, ordered[: len(first_pair)]):
             add(single(source, size, seed))
-        for shares, seed, size in itertools.product(
-            mixtures, design.seeds, sorted(design.mixture_sizes, reverse=True)
-        ):
+        for shares, size in itertools.product(mixtures_now, mixture_sizes):
             add_mixture(shares, size, seed)
+    for seed, size, source in itertools.product(design.seeds, sizes, ordered[len(first_pair) :]):
+        add(single(source, size, seed))
+    for shares, seed, size in itertools.product(mixtures_later, design.seeds, mixture_sizes):
+        add_mixture(shares, size, seed)
     for filtering, seed in itertools.product(design.filtering, design.seeds):
         _add_filtered(filtering, seed, max(design.sizes), positions, single, add)
     return list(runs.values())

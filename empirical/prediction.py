@@ -22,7 +22,16 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from empirical.errors import DataError
-from empirical.group_means import GroupMean, Means, group_means, ratio_stderr
+from empirical.group_means import (
+    GroupMean,
+    Means,
+    SeedCovariance,
+    group_means,
+    image_contributions,
+    image_variance,
+    ratio_stderr,
+    seed_variance,
+)
 from empirical.line_fits import LineFit
 from empirical.robustness import check_accuracies, fits_of_groups, shifts
 
@@ -33,7 +42,7 @@ PREDICTION_COLUMNS = (
     "sources", "shift", "n_train", "num_seeds", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
     "ratio_measured_stderr", "dprime_ref_predicted", "dprime_ref_measured", "dprime_ref_measured_stderr",
     "dprime_shift_predicted", "dprime_shift_measured", "dprime_shift_measured_stderr", "inside_range",
-    "dprime_ref_bracket_low", "dprime_ref_bracket_high",
+    "dprime_ref_bracket_low", "dprime_ref_bracket_high", "difference_stderr",
 )  # fmt: skip
 
 
@@ -73,8 +82,10 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
       at sum p_s d_s(ref). Its row holds no prediction (empty) while a source has fewer than 3 models.
     * quadrature with a d' below 0 (under chance) uses signed squares.
     * dprime_shift_predicted = ratio_predicted dprime_ref_predicted.
-    * Standard errors: seed covariance pooled over the study, plus the binomial error of the test images (`ratio_stderr`);
-      they are empty where no group has two seeds. Predictions pool over single-source models only.
+    * Standard errors: seed covariance pooled over the models of the mixture's size, plus the binomial error of the test
+      images (`ratio_stderr`); they are empty where no group has two seeds. Predictions pool over single-source models only.
+      difference_stderr is that of ratio_predicted - ratio_measured, which share the test images.
+    * A ratio over a d'_ref that is not at least 3 standard errors above 0 says nothing: it is empty.
     * inside_range: `inside_range`; dprime_ref_bracket_*: `mixture_place_bracket`.
 
     Raises DataError for a missing column, a missing reference set or a mixture whose shares cannot be read.
@@ -108,8 +119,10 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
             if not np.all(np.isfinite(values)):
                 continue
             (x, y), gradient = mixture.mean[[ref, at]], np.zeros((1, len(means.test_sets)))
+            all_seeds, single_seeds = means.seed_covariance("all", n), means.seed_covariance("single", n)
+            vague = _near_zero(mixture, ref, all_seeds)
+            vague_parts = any(_near_zero(part, ref, single_seeds) for part in parts)
             gradient[0, [ref, at]] = -y / x**2, 1 / x
-            all_seeds, degrees = means.seed_covariance["all"]
             measured = (
                 y / x,
                 ratio_stderr([mixture], gradient, all_seeds),
@@ -118,25 +131,42 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
                 y,
                 ratio_stderr([mixture], _unit(means, at), all_seeds),
             )
-            inside = inside_range(mixture, parts, ref, at, all_seeds, degrees)
-            single_seeds = means.seed_covariance["single"][0]
+            if vague:
+                measured = (np.nan, np.nan, *measured[2:])
+            inside = (
+                "inconclusive" if vague or vague_parts else inside_range(mixture, parts, ref, at, all_seeds)
+            )
+            measured_images = image_contributions([mixture], gradient)
+            measured_seeds = seed_variance([mixture], gradient, all_seeds)
             for rule in RULES:
                 if rule == "lines":
                     fits = [lines.get((name, shift)) for name in shares]
                     place = ensemble if ensemble is not None and np.isfinite(ensemble.mean[ref]) else None
-                    ratio, stderr, at_ref = _lines(weights, fits, parts, place, ref, single_seeds)
+                    ratio, at_ref, seeds, images = _lines(
+                        weights, fits, parts, place, (ref, at), single_seeds
+                    )
                 else:
                     ratio, at_ref, gradients = _rule(rule, weights, values[1:], len(means.test_sets), ref, at)
-                    stderr = ratio_stderr(parts, gradients, single_seeds)
+                    seeds = seed_variance(parts, gradients, single_seeds)
+                    images = image_contributions(parts, gradients)
+                ratio = np.nan if vague_parts else ratio
+                stderr = float(np.sqrt(seeds + image_variance(images))) if np.isfinite(ratio) else np.nan
+                between = image_variance(np.concatenate([images, -measured_images]))
+                difference = float(np.sqrt(seeds + measured_seeds + between))
                 rows.append(
                     (sources, shift, n, mixture.num_seeds, rule, ratio, stderr, measured[0], measured[1], at_ref,
-                     *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket)
+                     *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket, difference)
                 )  # fmt: skip
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
 
 
 def _unit(means: Means, index: int) -> np.ndarray:
     return np.eye(len(means.test_sets))[index][None]
+
+
+def _near_zero(group: GroupMean, ref: int, seeds: SeedCovariance) -> bool:
+    spread = seeds.matrix[ref, ref] / group.num_seeds if seeds.degrees else 0.0
+    return not group.mean[ref] > 3 * np.sqrt(spread + group.image_stderr[ref] ** 2)
 
 
 def _rule(
@@ -151,7 +181,7 @@ def _rule(
         square_x, square_y = p @ (x * np.abs(x)), p @ (y * np.abs(y))
         place, top = (np.sign(square) * np.sqrt(np.abs(square)) for square in (square_x, square_y))
         ratio = top / place
-        by_x, by_y = -ratio * p * np.abs(x) / np.abs(square_x), ratio * p * np.abs(y) / square_y
+        by_x, by_y = -ratio * p * np.abs(x) / square_x, ratio * p * np.abs(y) / square_y
     elif rule == "interpolated":
         ratio, place = p @ (y / x), p @ x
         by_x, by_y = -p * y / x**2, p / x
@@ -172,42 +202,42 @@ def _lines(
     fits: Sequence[LineFit | None],
     parts: Sequence[GroupMean],
     ensemble: GroupMean | None,
-    ref: int,
-    seed_covariance: np.ndarray,
-) -> tuple[float, float, float]:
-    """Ratio, its standard error and place of the lines rule; nan while a source has no line.
+    sets: tuple[int, int],
+    seeds: SeedCovariance,
+) -> tuple[float, float, float, np.ndarray]:
+    """Ratio and place of the lines rule, the variance of the ratio from seeds, and its image contributions (2, T).
 
-    With line = sum p_s line_s: Var = [sum p_s^2 Var(line_s(x)) + shared image errors + (intercept / x)^2 Var(x)] / x^2.
+    With line = sum p_s line_s and place x: the seeds' part is [sum p_s^2 Var(line_s(x)) + (intercept / x)^2 Var(x)] / x^2,
+    the images' that of the lines (all their points move together) and of the place. The ratio is nan while a source has
+    no line.
     """
+    ref, at = sets
     place = float(p @ [part.mean[ref] for part in parts] if ensemble is None else ensemble.mean[ref])
+    images = np.zeros((2, len(parts[0].mean)))
     found = [fit for fit in fits if fit is not None]
     if len(found) < len(fits):
-        return np.nan, np.nan, place
+        return np.nan, place, np.nan, images
     direction = np.array([1.0, place])
     height = sum(share * fit.read(place) for share, fit in zip(p, found, strict=True))
     intercept = sum(share * fit.intercept for share, fit in zip(p, found, strict=True))
     scatter = sum(
         share**2 * float(direction @ fit.covariance @ direction) for share, fit in zip(p, found, strict=True)
     )
-    shared = [
-        sum(share * abs(float(direction @ error(fit))) for share, fit in zip(p, found, strict=True))
-        for error in (lambda fit: fit.shared_x, lambda fit: fit.shared_y)
-    ]
-    # The ensemble averages the logits of the parts, so its place has the seed error of their average.
-    seeds = float(
-        sum(
-            share**2 * seed_covariance[ref, ref] / part.num_seeds
-            for share, part in zip(p, parts, strict=True)
+    for column, error in ((ref, "shared_x"), (at, "shared_y")):
+        moved = sum(
+            share * float(direction @ getattr(fit, error)) for share, fit in zip(p, found, strict=True)
         )
+        images[0, column] = moved / place
+    turn = -intercept / place**2  # d ratio / d place
+    # The ensemble averages the logits of the parts, so its place has the seed error of their average.
+    spread = sum(
+        share**2 * seeds.matrix[ref, ref] / part.num_seeds for share, part in zip(p, parts, strict=True)
     )
-    images = (
-        float(p @ [part.image_stderr[ref] for part in parts])
-        if ensemble is None
-        else float(ensemble.image_stderr[ref])
+    of_place = (
+        p @ [part.image_stderr[ref] for part in parts] if ensemble is None else ensemble.image_stderr[ref]
     )
-    turn = intercept / place  # d ratio / d place = -intercept / place^2
-    variance = scatter + turn**2 * seeds + (shared[0] + abs(turn) * images) ** 2 + shared[1] ** 2
-    return float(height / place), float(np.sqrt(variance) / abs(place)), place
+    images[1, ref] = turn * float(of_place)
+    return float(height / place), place, float(scatter / place**2 + turn**2 * spread), images
 
 
 def inside_range(
@@ -215,8 +245,7 @@ def inside_range(
     parts: Sequence[GroupMean],
     ref: int,
     at: int,
-    seed_covariance: np.ndarray,
-    degrees: int,
+    seeds: SeedCovariance,
 ) -> str:
     """Whether a mixture's measured d' ratio lies in the range of its sources' measured ratios at the same n.
 
@@ -234,11 +263,11 @@ def inside_range(
         gradients = np.zeros((2, len(mixture.mean)))
         gradients[0, [ref, at]] = -y / x**2, 1 / x
         gradients[1, [ref, at]] = v / u**2, -1 / u
-        scores.append((y / x - v / u) / ratio_stderr([mixture, part], gradients, seed_covariance))
+        scores.append((y / x - v / u) / ratio_stderr([mixture, part], gradients, seeds))
     z = np.asarray(scores)
-    if degrees == 0 or not np.all(np.isfinite(z)):
+    if seeds.degrees == 0 or not np.all(np.isfinite(z)):
         return "inconclusive"
-    outside, within = (float(stdtrit(degrees, level)) for level in (0.975, 1 - 0.05 / max(count, 2)))
+    outside, within = (float(stdtrit(seeds.degrees, level)) for level in (0.975, 1 - 0.05 / max(count, 2)))
     if np.all(z > outside) or np.all(z < -outside):
         return "no"
     return "yes" if np.any(z > within) and np.any(z < -within) else "inconclusive"

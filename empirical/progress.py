@@ -1,7 +1,7 @@
 """Progress of a study: a bar with the time remaining on a terminal, a plain log elsewhere, silence when asked."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,14 @@ class StudyProgress:
         self._started = 0.0
         self._runs_done = 0
         self._runs_total = 0
+        self._skipped: dict[str, int] = {}
 
-    def start(self, costs: Mapping[str, float], *, already: int, total: int) -> None:
-        """Begin: what each task is expected to cost, how many runs are already finished, how many there are."""
-        self._costs = dict(costs)
-        self._cost_total = sum(costs.values())
+    def start(
+        self, costs: Mapping[str, float], tasks: Collection[str] = (), *, already: int, total: int
+    ) -> None:
+        """Begin: what tasks cost, which are to be done (all), how many runs are finished, how many there are."""
+        self._costs = {name: cost for name, cost in costs.items() if not tasks or name in tasks}
+        self._cost_total = sum(self._costs.values())
         self._started = time.monotonic()
         self._runs_done, self._runs_total = already, total
         if already:
@@ -76,7 +79,10 @@ class StudyProgress:
             self._bar = bar
 
     def stop(self) -> None:
-        """End the bar, if there is one."""
+        """End the bar, and say in one line each what was skipped because of something that failed."""
+        for cause, count in self._skipped.items():
+            self.warn(f"{count} runs skipped because {cause.removeprefix('data/')} failed")
+        self._skipped = {}
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -103,6 +109,8 @@ class StudyProgress:
         """A source or test set is in place; what was skipped is said, never hidden."""
         self._cost_done += self._costs.get(name, 0.0)
         skipped = dict((account or {}).get("skipped", {}))
+        if (account or {}).get("note"):
+            self.warn(f"{name.removeprefix('data/')}: {(account or {})['note']}")
         if skipped:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
             examples = "; ".join((account or {}).get("examples", [])[:3])
@@ -135,6 +143,11 @@ class StudyProgress:
         """A run failed; the others go on."""
         self._cost_done += self._costs.get(name, 0.0)
         self.warn(f"{name} failed: {reason}")
+
+    def skipped(self, name: str, cause: str) -> None:
+        """A task could not run because another one failed."""
+        self._cost_done += self._costs.get(name, 0.0)
+        self._skipped[cause] = self._skipped.get(cause, 0) + 1
 
     def drawn(self, path: Path, *, first: bool) -> None:
         """The figure has been drawn from what is finished so far."""

@@ -78,7 +78,7 @@ def load_records(
     run that has not finished.
     """
     records = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("[!.]*.json")):  # a leading dot marks what a killed writer left behind
         try:
             record = read_json(path)
         except StudyError as error:
@@ -130,9 +130,12 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder` for one study; a second study on the same folder is told so instead of mixing its files in."""
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: there, nothing keeps two studies apart
+        yield
+        return
     with open(folder / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,13 +10,14 @@ import pandas as pd
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
 from empirical.prediction import mixture_shares, predict_mixtures
-from empirical.records import environment, write_atomically, write_json
+from empirical.records import environment, read_json, write_atomically, write_json
 from empirical.robustness import fit_trends
-from empirical.scoring import format_summary, score_rules
+from empirical.scoring import score_rules
+from empirical.summary import format_summary
 from empirical.tables import accuracies_table, write_table
 
 if TYPE_CHECKING:
-    from empirical.study import Study
+    from empirical.study_plan import Study
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def write_results(
         tables = only_sources(pair, accuracies, trends, predictions)
         draw_predictions_vs_measurements(*tables, folder / "first_pair", reference=reference)
     summary = format_summary(accuracies, trends, predictions, scores, reference=reference)
+    summary += skipped_text(data_accounts(folder))
     write_atomically(folder / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
     write_json(folder / "provenance.json", provenance(study, ordered, failures))
     return StudyResults(accuracies, trends, predictions, scores, summary, failures)
@@ -99,13 +101,35 @@ def provenance(
     devices = sorted({record["environment"]["device_name"] for record in records})
     return {
         "settings": dict(study.context.settings),
+        "reference": study.context.reference,
         "seeds": list(study.design.seeds),
         "runs": len(records),
         "failed": dict(failures),
         "training_seconds": round(sum(record["seconds"] for record in records), 1),
         "environment": environment(study.context.device),
         "devices": devices,
+        "data": data_accounts(study.context.folder),
     }
+
+
+def data_accounts(folder: Path) -> dict[str, Any]:
+    """How many samples each source and test set gave, and what was skipped for which reason."""
+    accounts = {path.stem: read_json(path)["account"] for path in sorted((folder / "arrays").glob("*.json"))}
+    return {
+        name: {k: v for k, v in account.items() if k != "class_names"} for name, account in accounts.items()
+    }
+
+
+def skipped_text(accounts: Mapping[str, Any]) -> str:
+    """One line per source or test set of which samples were skipped; empty when none were."""
+    lines = [
+        f"  {name}: {sum(account['skipped'].values())} skipped ("
+        + ", ".join(f"{count} x {reason}" for reason, count in account["skipped"].items())
+        + ")"
+        for name, account in accounts.items()
+        if account.get("skipped")
+    ]
+    return "\n\nSamples that could not be used:\n" + "\n".join(lines) if lines else ""
 
 
 def output_paths(folder: Path) -> list[Path]:

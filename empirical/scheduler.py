@@ -7,7 +7,7 @@ of threads: two models side by side with one thread each train faster than one m
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -33,11 +33,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its value, or the reason it failed."""
+    """What became of a task: its value, or the reason it failed (`blocked_by` names the failed task it needed)."""
 
     task: Task
     value: Any = None
     failure: str | None = None
+    blocked_by: str = ""
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def _start_worker(threads: int) -> None:
 
 def run_tasks(
     tasks: Sequence[Task], *, jobs: int, threads: int = 1, done: Sequence[str] = ()
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Yield an `Outcome` for each task as it finishes; earlier tasks in the list are started first.
 
     A task that raises fails alone; tasks that need it fail with it, by name. When a worker dies (killed, out of
@@ -101,39 +102,51 @@ def run_tasks(
                     waiting.remove(task)
                     failed.add(task.name)
                     cause = next(name for name in task.needs if name in failed)
-                    yield Outcome(task, failure=f"needs {cause}, which failed")
+                    yield Outcome(task, failure=f"needs {cause}, which failed", blocked_by=cause)
+                queue, count = waiting, 0
                 if suspects and not running:
-                    task, alone = suspects.pop(0), True
-                    running[pool.submit(task.function, *task.arguments)] = task
+                    queue, count, alone = suspects, 1, True
                 elif not suspects and not (alone and running):
-                    alone = False
-                    ready = [task for task in waiting if finished.issuperset(task.needs)]
                     # A short queue: workers never wait for the caller, and a dead worker takes little with it.
-                    for task in ready[: max(0, jobs + QUEUED - len(running))]:
-                        waiting.remove(task)
+                    count, alone = jobs + QUEUED - len(running), False
+                broken = False
+                for task in [task for task in queue if finished.issuperset(task.needs)][: max(0, count)]:
+                    try:
                         running[pool.submit(task.function, *task.arguments)] = task
-                if not running:
-                    continue
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    task = running.pop(future)
+                    except BrokenProcessPool:  # a worker died while nobody looked
+                        broken = True
+                        break
+                    queue.remove(task)
+                if running and not broken:
+                    wait(running, return_when=FIRST_COMPLETED)
+                for future in [future for future in running if future.done()]:
                     error = future.exception()
                     if isinstance(error, BrokenProcessPool):
-                        in_flight = [task, *running.values()]
-                        running.clear()
-                        pool.shutdown(wait=True, cancel_futures=True)
-                        pool = _pool(jobs, threads)
-                        if alone:
-                            failed.add(task.name)
-                            yield Outcome(task, failure="its worker process died (killed, or out of memory)")
-                        else:
-                            suspects += in_flight
-                        break
+                        broken = True
+                        continue
+                    task = running.pop(future)
                     if error is not None:
                         failed.add(task.name)
                         yield Outcome(task, failure=f"{type(error).__name__}: {error}")
                     else:
                         finished.add(task.name)
                         yield Outcome(task, value=future.result())
+                if broken:
+                    lost = list(running.values())
+                    running.clear()
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    pool = _pool(jobs, threads)
+                    if alone:
+                        failed.update(task.name for task in lost)
+                        for task in lost:
+                            yield Outcome(task, failure="its worker process died (killed, or out of memory)")
+                    else:
+                        suspects += lost
+        except BaseException:
+            # Stopped (Ctrl-C, or the caller gave up): what runs now runs again at the next start.
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

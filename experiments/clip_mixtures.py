@@ -7,11 +7,13 @@ started again in the same folder repeats no finished run.
 Examples:
     python experiments/clip_mixtures.py                       the default study (8-10 minutes on 2 cores)
     python experiments/clip_mixtures.py --preset smoke        a quick look (under a minute)
-    python experiments/clip_mixtures.py --source cc=cc12m/{00000..00099}.tar --source yfcc=yfcc/*.tar \\
+    python experiments/clip_mixtures.py --source "cc=cc12m/{00000..00099}.tar" --source "yfcc=yfcc/*.tar" \\
         --test-set imagenet=val/ --test-set sketch=sketch/ --reference imagenet
+    python experiments/clip_mixtures.py --mixture stock:0.3+forum:0.7 --out runs/one_mixture
 """
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +33,7 @@ class Arguments:
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")] = (
         field(default=())
     )
-    """Your own source as webdataset shards (brace expansion, globs or a folder); repeat for each source.
+    """Your own source as webdataset shards (brace expansion or globs, quoted, or a folder); repeat for each source.
     Replaces the embedded world; needs --test-set."""
     test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
         field(default=())
@@ -39,8 +41,12 @@ class Arguments:
     """A test set: an ImageFolder or webdataset shards with `cls`; repeat for the reference and each shift."""
     reference: str = ""
     """Which test set is the reference (x axis). Default: the one called `reference`, otherwise the first."""
-    tokenizer: str = ""
-    """`open_clip` (default for your own sources), `captions:N` (the N most frequent words of the captions) or `world`."""
+    mixture: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="A:SHARE+B:SHARE")
+    ] = field(default=())
+    """A mixture to train and predict, instead of the preset's; repeat for more. Shares sum to 1."""
+    vocabulary: str = ""
+    """`open_clip` (default for your own data), `captions:N` (the N most frequent words of the captions) or `world`."""
     model: str = ""
     """open_clip JSON config: `conv_tower` (default), `modified_resnet`, or a path to your own."""
     sizes: tuple[int, ...] = ()
@@ -80,6 +86,9 @@ def main() -> int:
     except (DataError, StudyError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             f"\nstopped; finished runs are kept: run the same command to continue in {arguments.out}",
@@ -92,12 +101,13 @@ def run(arguments: Arguments) -> int:
     """Carry out the study the arguments describe."""
     from empirical.progress import StudyProgress
     from empirical.results import output_paths
-    from empirical.study import plan_study, run_study
+    from empirical.study import run_study
+    from empirical.study_plan import plan_study
 
     options = study_options(arguments)
     progress = StudyProgress(quiet=arguments.quiet)
     if arguments.dry_run:
-        print_plan(plan_study(options), progress)
+        print_plan(plan_study(options), options.jobs)
         return 0
     if not options.test_sets:
         draw_world_once(arguments.out, progress)
@@ -116,8 +126,10 @@ def run(arguments: Arguments) -> int:
 
 def study_options(arguments: Arguments):
     """The arguments as the study understands them."""
-    from empirical.study import StudyOptions
+    from empirical.plan import parse_shares
+    from empirical.study_plan import StudyOptions
 
+    device = choose_device(arguments)
     overrides = {
         name: getattr(arguments, name)
         for name in ("sizes", "num_seeds", "epochs", "test_images")
@@ -129,10 +141,11 @@ def study_options(arguments: Arguments):
         sources=named_paths(arguments.source, "--source"),
         test_sets=named_paths(arguments.test_set, "--test-set"),
         reference=arguments.reference,
-        tokenizer=arguments.tokenizer,
+        vocabulary=arguments.vocabulary,
         model=arguments.model,
-        device=choose_device(arguments),
-        jobs=arguments.jobs or max(1, len(os.sched_getaffinity(0)) // max(1, arguments.threads)),
+        device=device,
+        mixtures=tuple(parse_shares(text) for text in arguments.mixture),
+        jobs=arguments.jobs or default_jobs(arguments.threads, device),
         threads=arguments.threads,
         seed=arguments.seed,
         overrides=overrides,
@@ -152,6 +165,8 @@ def named_paths(values: tuple[str, ...], option: str) -> dict[str, str]:
             raise StudyError(
                 f"{option} {value!r}: a name has letters, digits, '-' and '_' only, since files are named after it"
             )
+        if name.startswith("test-"):
+            raise StudyError(f"{option} {value!r}: names that start with test- are kept for test sets' folders")
         if name in named:
             raise StudyError(f"{option}: the name {name!r} is given twice")
         named[name] = path
@@ -167,6 +182,12 @@ def choose_device(arguments: Arguments) -> str:
     return "cuda" if arguments.preset == "gpu" and torch.cuda.is_available() else "cpu"
 
 
+def default_jobs(threads: int, device: str) -> int:
+    """One worker per core, divided by the threads of each; few on a GPU, whose memory they share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // max(1, threads), 4 if device.startswith("cuda") else cores))
+
+
 def draw_world_once(out: Path, progress) -> None:
     """The contact sheet of the embedded world, drawn before anything is trained."""
     if (out / "world.png").exists():
@@ -178,28 +199,42 @@ def draw_world_once(out: Path, progress) -> None:
     progress.say(f"the embedded world: {out / 'world.png'}")
 
 
-def print_plan(study, progress) -> None:
-    """What `--dry-run` prints: runs and samples by kind, and an estimate of the time."""
-    from empirical.study import describe_plan
+def print_plan(study, jobs: int) -> None:
+    """What `--dry-run` prints: runs and samples by kind, and the time they would take on this machine."""
+    from empirical.progress import format_duration
+    from empirical.study_plan import describe_plan, measured_rate
 
     rows = describe_plan(study)
-    progress.say(f"{'kind':<16}{'runs':>6}{'training samples seen':>24}")
+    print(f"{'kind':<16}{'runs':>6}{'training samples seen':>24}")
     for kind, count, samples in rows:
-        progress.say(f"{kind:<16}{count:>6}{samples:>24,}")
-    progress.say(f"{'total':<16}{sum(r[1] for r in rows):>6}{sum(r[2] for r in rows):>24,}")
-    progress.say(
-        "seeds "
-        + ", ".join(map(str, study.design.seeds))
-        + f"; records go to {study.context.folder / 'records'}"
+        print(f"{kind:<16}{count:>6}{samples:>24,}")
+    print(f"{'total':<16}{sum(r[1] for r in rows):>6}{sum(r[2] for r in rows):>24,}")
+    rate = measured_rate(study)
+    seconds = sum(study.costs().values()) / rate / jobs
+    print(
+        f"about {format_duration(seconds)} with {jobs} workers, at {rate:,.0f} samples/s each (measured now, on noise)"
+    )
+    print(
+        f"seeds {', '.join(map(str, study.design.seeds))}; records go to {study.context.folder / 'records'}"
     )
 
 
 def next_command(arguments: Arguments) -> str:
     """The one command worth trying next."""
+    from empirical.presets import PRESETS
+
     if arguments.preset == "smoke":
         return "python experiments/clip_mixtures.py    (the default study: six sources, 8-10 minutes)"
-    fresh = f"python experiments/clip_mixtures.py --seed {arguments.seed + 2} --out {arguments.out}_fresh"
-    return f"{fresh}    (the same study on seeds no one has seen)"
+    seeds = arguments.num_seeds or PRESETS[arguments.preset].num_seeds
+    changed = ("--seed", "--out")
+    kept = [word for word in sys.argv[1:] if not word.startswith(changed)]
+    for option in changed:
+        if option in sys.argv:
+            kept.remove(sys.argv[sys.argv.index(option) + 1])
+    words = [*kept, "--seed", str(arguments.seed + seeds), "--out", f"{arguments.out}_fresh"]
+    return (
+        f"{shlex.join(['python', 'experiments/clip_mixtures.py', *words])}    (the same study on fresh seeds)"
+    )
 
 
 if __name__ == "__main__":

@@ -111,7 +111,8 @@ def test_pooled_seed_covariance_is_the_generating_one():
     study = synthetic_study(
         sizes=tuple(256 + 16 * i for i in range(40)), mixture_sizes=(256,), scatter=0.3, num_images=10**6
     )
-    covariance, degrees = group_means(study).seed_covariance["single"]
+    pooled = group_means(study).pooled["single"]
+    covariance, degrees = pooled.matrix, pooled.degrees
     assert degrees == 3 * 40
     # sd of a sample variance: sigma^2 sqrt(2 / degrees)
     assert np.all(np.abs(np.diag(covariance) - 0.09) < 4 * 0.09 * np.sqrt(2 / degrees) + 0.001)

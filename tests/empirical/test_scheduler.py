@@ -79,6 +79,18 @@ def test_order_needs_failures_and_dead_workers(tmp_path: Path) -> None:
     assert set(found) == {task.name for task in tasks}
 
 
+def test_a_worker_that_dies_while_the_caller_is_busy_costs_nothing(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    tasks = [Task("first", note, (folder, "first")), Task("mortal", die, (folder, "mortal"))]
+    tasks += [Task(f"t{i}", note, (folder, f"t{i}")) for i in range(6)]
+    found = []
+    for outcome in run_tasks(tasks, jobs=2):
+        assert outcome.failure is None
+        found.append(outcome.task.name)
+        time.sleep(0.5)  # as long as drawing a figure
+    assert sorted(found) == sorted(task.name for task in tasks)
+
+
 def test_workers_are_few_and_have_their_own_threads() -> None:
     before = os.environ.get("OMP_NUM_THREADS")
     tasks = [Task(f"t{i}", sleepy, (0.2,)) for i in range(6)]

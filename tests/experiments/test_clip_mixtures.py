@@ -87,7 +87,7 @@ def test_own_shards_and_test_sets_take_the_same_path(smoke: tuple[Path, str], tm
     out = tmp_path / "own"
     arguments = [f"--source={name}={shards / name}-seed0" for name in ("snapshots", "stock")]
     arguments += [f"--test-set={name}={shards / f'test-{name}'}" for name in ("reference", "sketch")]
-    printed = study(*arguments, *TINY[2:], "--tokenizer", "captions:100", "--out", str(out)).stdout
+    printed = study(*arguments, *TINY[2:], "--vocabulary", "captions:100", "--out", str(out)).stdout
     accuracies = pd.read_csv(out / "accuracies.csv")
     assert set(accuracies["test_set"]) == {"reference", "sketch"}
     assert set(accuracies["num_classes"]) == {20}
@@ -125,6 +125,16 @@ def test_killed_and_started_again_gives_the_same_tables(tmp_path: Path) -> None:
         (("--source", "no-path"), "expected NAME=PATH"),
         (("--sizes", "1"), "at least 2 training samples"),
         (("--reference", "moon"), "'moon' is not a test set"),
+        (("--mixture", "stock:0.5+snapshots:0.4"), "sum to 0.9"),
+        (("--mixture", "stock:-0.5+snapshots:1.5"), "every share must be positive"),
+        (("--mixture", "stock+snapshots"), "expected SOURCE:SHARE"),
+        (("--jobs", "-1"), "--jobs -1"),
+        (("--threads", "0"), "--threads 0"),
+        (("--seed", "-1"), "--seed -1"),
+        (("--device", "abacus"), "--device abacus: not usable here"),
+        (("--vocabulary", "runes"), "'runes'"),
+        (("--test-set", "a=nowhere/", "--test-set", "b=nowhere"), "test set a"),
+        (("--model", "nothing.json"), "nothing.json"),
     ],
 )
 def test_bad_input_is_one_clear_message(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -134,7 +144,15 @@ def test_bad_input_is_one_clear_message(arguments: tuple[str, ...], message: str
     assert "Traceback" not in result.stderr
 
 
+def test_an_output_path_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = study("--preset", "smoke", "--out", str(tmp_path / "file"), code=2)
+    assert str(tmp_path / "file") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_dry_run_trains_nothing(tmp_path: Path) -> None:
     printed = study("--preset", "full", "--dry-run", "--out", str(tmp_path / "x")).stdout
     assert "input_mixing" in printed
+    assert "samples/s each" in printed
     assert not (tmp_path / "x").exists()
