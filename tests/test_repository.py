@@ -102,7 +102,6 @@ def test_constraints_pin_every_dependency() -> None:
     assert not missing, f"constraints.txt lacks {sorted(missing)}"
 
 
-@pytest.mark.slow
 def test_the_wheel_carries_configs_and_style(tmp_path: Path) -> None:
     import zipfile
 
