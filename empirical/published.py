@@ -67,12 +67,19 @@ _BROKEN = {
 class PublishedTable:
     """Rows that stay, with columns model, pretrained and one accuracy (a fraction) per test set; and what was dropped.
 
-    dropped holds one sentence per row that was left out, with its reason.
+    dropped holds one sentence per row that was left out, with its reason. An accuracy that the file leaves empty is nan in
+    rows: that model is missing from that shift alone (`missing`).
     """
 
     rows: pd.DataFrame
     test_sets: tuple[str, ...]
     dropped: tuple[str, ...]
+
+    def missing(self) -> dict[str, list[str]]:
+        """Models without an accuracy, per test set that lacks any."""
+        names = self.rows["model"] + " " + self.rows["pretrained"]
+        empty = {role: names[self.rows[role].isna()].tolist() for role in self.test_sets}
+        return {role: models for role, models in empty.items() if models}
 
 
 def read_published(
@@ -82,7 +89,8 @@ def read_published(
 
     columns maps roles to columns of the file and updates `DEFAULT_COLUMNS`; a table without a `pretrained` column may map
     that role to the model's column. Known-broken rows, second evaluations of the same weights and rows that repeat
-    another one are left out, each with a sentence in `dropped`. A missing accuracy (an empty cell) drops its row.
+    another one are left out, each with a sentence in `dropped`. An empty cell under a shift leaves the model out of that
+    shift alone; a row without an accuracy on the reference, or on any shift, is left out.
     Test sets whose default column is absent are left out; a column that the mapping names must exist.
 
     Raises DataError for a file that cannot be read, a missing column (naming the ones there are), an unknown role, a
@@ -145,13 +153,16 @@ def _without_duplicates(rows: pd.DataFrame, test_sets: tuple[str, ...], path: Pa
     there = set(zip(rows["model"], rows["pretrained"], strict=True))
     first_with: dict[tuple, str] = {}
     for i, (model, pretrained) in enumerate(zip(rows["model"], rows["pretrained"], strict=True)):
-        values = tuple(rows.loc[rows.index[i], list(test_sets)].astype(float))
+        numbers = rows.loc[rows.index[i], list(test_sets)].to_numpy(float)
+        values = tuple(None if np.isnan(number) else number for number in numbers)  # nan equals nothing
         plain = model.removesuffix("-quickgelu")
         reason = None
         if (model, pretrained) in _BROKEN:
             reason = _BROKEN[(model, pretrained)]
-        elif np.isnan(values).any():
-            reason = "an accuracy is missing"
+        elif values[test_sets.index(REFERENCE)] is None:
+            reason = f"no accuracy on {TEST_SETS[REFERENCE].label}, which every trend needs"
+        elif sum(value is not None for value in values) < 2:
+            reason = "no accuracy under any shift"
         elif pretrained.endswith("_e31") and (model, pretrained.replace("_e31", "_e32")) in there:
             reason = "one epoch before the row _e32 of the same training run"
         elif pretrained.startswith("laion400m_") and (f"{model}-quickgelu", pretrained) in there:
@@ -198,26 +209,29 @@ def group_rows(table: PublishedTable, groups: Mapping[str, str]) -> dict[str, pd
 
 
 def accuracies_of_groups(table: PublishedTable, groups: Mapping[str, str]) -> pd.DataFrame:
-    """Tidy accuracies (kind "published", sources = group), one row per model and test set, ready for `fit_trends`.
+    """Tidy accuracies (kind "published", sources = group), one row per model and test set that it has an accuracy on.
 
     num_correct = round(accuracy num_images) with each test set's own size, for the binomial errors; probit and d' come
     from these counts, d' with each test set's own number of classes.
     """
     parts = []
     for name, rows in group_rows(table, groups).items():
+        runs = name + ": " + rows["model"] + " " + rows["pretrained"]
+        # A name and tag may stand on two rows of a file: count them, so that runs stay distinct.
+        again = runs.groupby(runs).cumcount().to_numpy()
+        runs = runs + np.where(again > 0, " #" + (again + 1).astype(str).astype(object), "")
         for role in table.test_sets:
             test_set = TEST_SETS[role]
-            correct = np.rint(rows[role].to_numpy(float) * test_set.num_images).astype(int)
+            there = rows[role].notna()
+            correct = np.rint(rows.loc[there, role].to_numpy(float) * test_set.num_images).astype(int)
             parts.append(
                 pd.DataFrame(
                     {
-                        "run": [
-                            f"{name}: {m} {p}" for m, p in zip(rows["model"], rows["pretrained"], strict=True)
-                        ],
+                        "run": runs[there].to_numpy(),
                         "kind": "published",
                         "sources": name,
-                        "model": rows["model"].to_numpy(),
-                        "pretrained": rows["pretrained"].to_numpy(),
+                        "model": rows.loc[there, "model"].to_numpy(),
+                        "pretrained": rows.loc[there, "pretrained"].to_numpy(),
                         "n_train": 0,
                         "seed": 0,
                         "test_set": role,
@@ -229,9 +243,6 @@ def accuracies_of_groups(table: PublishedTable, groups: Mapping[str, str]) -> pd
                 )
             )
     tidy = pd.concat(parts, ignore_index=True)
-    # A name and tag may stand on two rows of a file: count them, so that runs stay distinct.
-    again = tidy.groupby(["run", "test_set"]).cumcount()
-    tidy["run"] = tidy["run"] + np.where(again > 0, " #" + (again + 1).astype(str), "")
     low, high = clopper_pearson(tidy["num_correct"].to_numpy(), tidy["num_images"].to_numpy())
     tidy["accuracy_low"], tidy["accuracy_high"] = np.asarray(low), np.asarray(high)
     tidy["probit"] = np.asarray(probit(tidy["accuracy"].to_numpy()))

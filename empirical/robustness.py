@@ -190,7 +190,7 @@ def left_out(accuracies: pd.DataFrame) -> list[str]:
     extreme = accuracies[(correct == 0) | (correct == images)]
     return [
         f"{row['run']} has {row['num_correct']} of {row['num_images']} right on {row['test_set']}: "
-        "its probit and d' are infinite, so it is in no fit of that test set"
+        "its probit and d' are infinite, so it is in no fit of that test set and drawn as an open-ended bar"
         for _, row in extreme.iterrows()
     ]
 

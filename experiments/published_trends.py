@@ -82,6 +82,12 @@ def main(arguments: Arguments) -> int:
 
     lines = [f"{len(table.rows)} models read from {arguments.results.name}, {len(table.dropped)} left out:"]
     lines += [f"  {sentence}" for sentence in table.dropped]
+    for role, models in table.missing().items():
+        some = ", ".join(models[:3]) + (", ..." if len(models) > 3 else "")
+        lines.append(
+            f"{labels[role]}: {len(models)} of {len(table.rows)} models have an empty cell and are left out of this shift "
+            f"alone ({some})"
+        )
     sizes = accuracies[accuracies["test_set"] == REFERENCE]["sources"].value_counts(sort=False)
     for name in groups or DEFAULT_GROUPS:
         count = int(sizes.get(name, 0))

@@ -1,12 +1,14 @@
 """Shared elements of the figures: colours of sources, pie markers of mixtures, panels in percent, one legend outside.
 
-Use `source_colours` for colours that stay the same from panel to panel and `mixture_marker` for a mixture drawn as a pie
-of its sources' colours.
+Use `source_colours` for colours that stay the same from panel to panel, `mixture_marker` for a mixture drawn as a pie of
+its sources' colours, and `OpenEnded` for models whose accuracy of 0 or 1 has no place on probit axes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -17,9 +19,19 @@ from matplotlib.ticker import FixedLocator
 from scipy.special import ndtri
 
 from empirical.prediction import mixture_shares
+from theory.counts import clopper_pearson
 from theory.plotting import PALETTE, probit_axes
 
-DARK, PALE = "#222222", "#9A9A9A"
+DARK, INK, PALE = "#222222", "#555555", "#9A9A9A"
+# Colours tell sources apart, so rules have shapes and colours that no source has.
+RULE_STYLE: dict[str, tuple[str, str, bool, str]] = {
+    "lines": (DARK, "D", True, "lines by share (primary)"),
+    "mediant": ("#A0174B", "s", False, "mediant (Theorem 2)"),
+    "quadrature": ("#5B4FC4", "^", False, "quadrature"),
+    "interpolated": (PALE, "o", False, "baseline: interpolated by share"),
+    "best_source": (PALE, "v", False, "baseline: best source"),
+}
+"""Rule -> colour, marker, filled, words."""
 _COLOURS = [PALETTE[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky", "olive")]
 
 
@@ -52,9 +64,17 @@ def mixture_label(sources: str) -> str:
 
 
 def mixture_marker(
-    ax: Axes, x: float, y: float, shares: Mapping[str, float], colours: Mapping[str, str], size: float = 6.0
+    ax: Axes,
+    x: float,
+    y: float,
+    shares: Mapping[str, float],
+    colours: Mapping[str, str],
+    size: float = 6.0,
+    zorder: float = 6.0,
 ) -> None:
-    """A pie of the sources' colours with a dark rim at (x, y), `size` points across; slices are the shares."""
+    """A pie of the sources' colours with a thin white rim at (x, y), `size` points across; slices are the shares."""
+    # The rim lies under the slices, half a point wider: it parts neighbours without eating into thin slices.
+    ax.plot(x, y, marker="o", ms=size + 1.0, mfc="white", mec="none", ls="none", zorder=zorder)
     edges = np.concatenate([[0.0], np.cumsum(list(shares.values()))])
     for (name, _), start, stop in zip(shares.items(), edges[:-1], edges[1:], strict=True):
         angle = np.pi / 2 - 2 * np.pi * np.linspace(start, stop, max(3, int(40 * (stop - start)) + 2))
@@ -64,16 +84,75 @@ def mixture_marker(
         # Matplotlib scales a marker to its own extent: undo it, so that thin slices stay part of the same circle.
         extent = np.abs(corners).max()
         ax.plot(
-            x,
-            y,
-            marker=Outline(corners),
-            ms=size * extent,
-            mfc=colours.get(name, PALE),
-            mec="none",
-            ls="none",
-            zorder=6,
-        )
-    ax.plot(x, y, marker="o", ms=size, mfc="none", mec=DARK, mew=0.7, ls="none", zorder=6.1)
+            x, y, marker=Outline(corners), ms=size * extent, mfc=colours.get(name, PALE), mec="none", ls="none",
+            zorder=zorder + 0.1,
+        )  # fmt: skip
+
+
+@dataclass
+class OpenEnded:
+    """Models with an accuracy of 0 or 1, whose probit is infinite: bars from their interval's finite end to the frame.
+
+    `add` takes models and returns the finite ends, which belong to what the limits must hold; `draw` draws the bars, once
+    the limits are final. An accuracy of 1 runs from the low end of its 95% Clopper-Pearson interval up to the frame, one of
+    0 from the high end down, each with an arrowhead on the frame. Nothing stands at a made-up place.
+    """
+
+    _bars: list[tuple[np.ndarray, np.ndarray, str, float]] = field(default_factory=list)
+
+    def add(self, models: pd.DataFrame, colour: str, line_width: float = 1.1) -> np.ndarray:
+        """Finite ends (2, n) in probit of the models (`models_of_shift`) with an accuracy of 0 or 1; the others are left."""
+        counts = [
+            [models[f"{axis}_{name}"].to_numpy(int) for axis in "xy"]
+            for name in ("num_correct", "num_images")
+        ]
+        correct, images = np.asarray(counts)
+        toward = np.where(correct == images, 1.0, np.where(correct == 0, -1.0, 0.0))
+        low, high = (np.asarray(end, dtype=float) for end in clopper_pearson(correct, images))
+        ends = probit_of(np.where(toward > 0, low, np.where(toward < 0, high, correct / images)))
+        open_models = np.any(toward != 0, axis=0)
+        self._bars += [
+            (end, direction, colour, line_width)
+            for end, direction in zip(ends.T[open_models], toward.T[open_models], strict=True)
+        ]
+        return ends[:, open_models]
+
+    def draw(self, ax: Axes) -> int:
+        """Draw the bars inside the axes' present limits; returns how many models have one."""
+        limits, drawn = np.array([ax.get_xlim(), ax.get_ylim()]), 0
+        for end, toward, colour, line_width in self._bars:
+            if np.any(end < limits[:, 0]) or np.any(end > limits[:, 1]):
+                continue  # outside a panel that shows a part of the models
+            drawn += 1
+            for axis in np.flatnonzero(toward):
+                stop = end.copy()
+                stop[axis] = limits[axis, 1 if toward[axis] > 0 else 0]
+                ax.plot(
+                    *np.stack([end, stop], axis=1),
+                    color=colour,
+                    lw=line_width,
+                    zorder=3.5,
+                    scalex=False,
+                    scaley=False,
+                )
+                head = (("<", ">"), ("v", "^"))[axis][int(toward[axis] > 0)]
+                ax.plot(
+                    *stop,
+                    head,
+                    ms=4.2,
+                    color=colour,
+                    mec="none",
+                    clip_on=False,
+                    zorder=7,
+                    scalex=False,
+                    scaley=False,
+                )
+        return drawn
+
+
+def open_ended_handle() -> tuple[Line2D, str]:
+    """Legend handle and words of `OpenEnded`."""
+    return dot(DARK, "^", size=4.0, line="-"), "accuracy of 0% or 100%: 95% interval, open-ended"
 
 
 def percent_panel(
@@ -132,6 +211,7 @@ def dot(colour: str, marker: str = "o", filled: bool = True, size: float = 4.5, 
         mfc=colour if filled else "white",
         mec=colour,
         mew=0.9,
+        lw=1.0,
         ls=line,
     )
 

@@ -11,9 +11,11 @@ from matplotlib import pyplot as plt
 
 from empirical.figures.elements import (
     PALE,
+    OpenEnded,
     dot,
     legend_below,
     line_between,
+    open_ended_handle,
     percent_panel,
     readable,
     source_colours,
@@ -30,7 +32,8 @@ def draw_filtering(
     Grey: models trained on the raw pool. Colours: models trained on what each filter kept (squares, solid line), beside
     the single-source models of the source that trained the filter (small dots, dashed line). Theorem 3 (filtering) says
     that what passes a filter inherits the filter's slope in part: a solid line then lies between the grey and its dashed
-    one. Lines are the fitted probit lines of groups of 3 or more models. Returns the two paths.
+    one. Lines are the fitted probit lines of groups of 3 or more models. A model with an accuracy of 0 or 1 is a bar that is
+    open toward the frame (`OpenEnded`). Returns the two paths.
     """
     use_style()
     names = shifts(accuracies, reference)
@@ -49,6 +52,7 @@ def draw_filtering(
     lines = trends[(trends["link"] == "probit") & (trends["fit"] == "line")].set_index(
         ["kind", "sources", "shift"]
     )
+    num_open = 0
     for i, pool in enumerate(pools):
         of_pool = filtered[filtered["sources"] == pool]
         series = [
@@ -61,7 +65,7 @@ def draw_filtering(
             series += [("filtered", labels[run], colours[name], "s", "-") for run in runs]
         for j, shift in enumerate(names):
             models = models_of_shift(table, shift, reference)
-            all_x, all_y = [], []
+            all_x, all_y, open_ended = [], [], OpenEnded()
             for kind, group, colour, marker, style in dict.fromkeys(series):
                 points = models[(models["kind"] == kind) & (models["group"] == group)]
                 x, y = (
@@ -85,8 +89,9 @@ def draw_filtering(
                         ls=style,
                         zorder=1.5,
                     )
-                all_x.append(x)
-                all_y.append(y)
+                ends = open_ended.add(points, colour)
+                all_x += [x, ends[0]]
+                all_y += [y, ends[1]]
             percent_panel(
                 axes[i, j],
                 np.concatenate(all_x),
@@ -97,6 +102,7 @@ def draw_filtering(
                 if j == 0
                 else None,
             )
+            num_open += open_ended.draw(axes[i, j])
     if len(pools) and len(names):
         panel_letters(list(axes.flat))
     handles, words = (
@@ -109,5 +115,9 @@ def draw_filtering(
             f"pool filtered by the CLIP of {readable(name)}",
             f"{readable(name)} itself (the filter's own line)",
         ]
+    if num_open:
+        handle, word = open_ended_handle()
+        handles.append(handle)
+        words.append(word)
     legend_below(fig, handles, words)
     return save_figure(fig, path_stem)

@@ -13,7 +13,16 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from empirical.figures.elements import DARK, dot, legend_below, percent_panel, probit_of, source_colours
+from empirical.figures.elements import (
+    DARK,
+    OpenEnded,
+    dot,
+    legend_below,
+    open_ended_handle,
+    percent_panel,
+    probit_of,
+    source_colours,
+)
 from empirical.filter_inheritance import HEIGHT
 from empirical.robustness import models_of_shift, shifts, with_link_errors
 from theory.links import dprime_inverse
@@ -39,7 +48,8 @@ def draw_published(
 
     Points are published models; lines are fitted in d' (`fit_trends`) and drawn where their models lie. The band between
     the pool's and the filter's line is where Theorem 3 expects the filtered models of a pool of one component. Groups of
-    fewer than 3 models have no line. Without pool and filter in the table every group gets a colour and there is no band.
+    fewer than 3 models have no line. A model with an accuracy of 0 or 1 is a bar that is open toward the frame
+    (`OpenEnded`). Without pool and filter in the table every group gets a colour and there is no band.
     Returns the two paths.
     """
     use_style()
@@ -58,6 +68,7 @@ def draw_published(
     )
     panels = list(axes.flat)
     fits = trends[(trends["link"] == "dprime") & (trends["fit"] == "line")].set_index(["sources", "shift"])
+    num_open = 0
     for ax, shift in zip(panels, names, strict=False):
         models = models_of_shift(table, shift, reference)
         classes = [int(models[f"{axis}_num_classes"].iloc[0]) for axis in "xy"]
@@ -88,8 +99,11 @@ def draw_published(
                     )
         rest = finite[finite["group"].isin(others)]
         ax.plot(rest["x_probit"], rest["y_probit"], ".", ms=2.5, color="#C8C8C8", zorder=1.5)
+        open_ended = OpenEnded()
+        ends = [open_ended.add(models[models["group"].isin(others)], "#C8C8C8")]
         for group, (colour, marker) in roles.items():
             points = finite[finite["group"] == group]
+            ends.append(open_ended.add(models[models["group"] == group], colour))
             ax.plot(
                 points["x_probit"],
                 points["y_probit"],
@@ -107,12 +121,13 @@ def draw_published(
         first = ax in axes[:, 0]
         percent_panel(
             ax,
-            finite["x_probit"].to_numpy(float),
-            finite["y_probit"].to_numpy(float),
+            np.concatenate([finite["x_probit"].to_numpy(float), *(end[0] for end in ends)]),
+            np.concatenate([finite["y_probit"].to_numpy(float), *(end[1] for end in ends)]),
             labels.get(shift, shift),
             f"{labels.get(reference, reference)} accuracy",
             "accuracy under shift" if first else None,
         )
+        num_open += open_ended.draw(ax)
     panel_letters(panels[: len(names)])
     for ax in panels[len(names) :]:
         ax.set_axis_off()
@@ -127,6 +142,10 @@ def draw_published(
     if others:
         handles.append(dot("#C8C8C8", ".", size=5.0))
         words.append("other groups")
+    if num_open:
+        handle, word = open_ended_handle()
+        handles.append(handle)
+        words.append(word)
     legend_below(fig, handles, words)
     return save_figure(fig, path_stem)
 

@@ -131,11 +131,50 @@ def test_broken_and_repeated_rows_are_dropped_with_a_reason(tmp_path):
     assert "_e32" in reasons["ViT-B-16 laion400m_e31"]
 
 
-def test_an_empty_cell_drops_its_row_and_says_so(tmp_path):
+def test_an_empty_cell_leaves_its_model_out_of_that_shift_alone(tmp_path):
     path = write_table(tmp_path / "r.csv", ROWS)
     path.write_text(path.read_text().replace(str(ROWS[1][4]), ""))
     table = read_published(path)
-    assert table.dropped == ("RN101 openai: an accuracy is missing",)
+    assert table.dropped == ()
+    assert table.missing() == {"imagenet_r": ["RN101 openai"]}
+    tidy = accuracies_of_groups(table, {"all": "."})
+    counts = tidy["test_set"].value_counts()
+    assert counts.pop("imagenet_r") == 3
+    assert set(counts) == {4}
+    fits = (
+        fit_trends(tidy, "imagenet")
+        .query("fit == 'line' and link == 'dprime'")
+        .set_index("shift")["num_models"]
+    )
+    assert fits.to_dict() == {
+        shift: 3 if shift == "imagenet_r" else 4 for shift in TEST_SETS if shift != "imagenet"
+    }
+
+
+def test_an_empty_reference_or_only_empty_shifts_drop_the_row(tmp_path):
+    path = write_table(tmp_path / "r.csv", ROWS)
+    table = pd.read_csv(path)
+    table.loc[1, DEFAULT_COLUMNS["imagenet"]] = np.nan
+    table.loc[2, [DEFAULT_COLUMNS[role] for role in TEST_SETS if role != "imagenet"]] = np.nan
+    table.to_csv(path, index=False)
+    read = read_published(path)
+    assert read.dropped == (
+        "RN101 openai: no accuracy on ImageNet, which every trend needs",
+        "ViT-B-32 openai: no accuracy under any shift",
+    )
+    assert read.missing() == {}
+
+
+def test_two_rows_of_one_name_stay_apart_where_one_has_an_empty_cell(tmp_path):
+    rows = [*ROWS, row("RN50", "openai", 0.7)]
+    path = write_table(tmp_path / "r.csv", rows)
+    table = pd.read_csv(path)
+    table.loc[0, DEFAULT_COLUMNS["imagenet_r"]] = np.nan
+    table.to_csv(path, index=False)
+    tidy = accuracies_of_groups(read_published(path), {"OpenAI": "^openai$"})
+    second = tidy[tidy["run"] == "OpenAI: RN50 openai #2"].set_index("test_set")["accuracy"]
+    assert len(second) == 6
+    assert second["imagenet_r"] == pytest.approx(0.7 * 0.95, abs=1e-4)
 
 
 @pytest.mark.parametrize(

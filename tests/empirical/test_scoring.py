@@ -6,15 +6,16 @@ import pytest
 from synthetic_accuracies import synthetic_study
 
 from empirical.prediction import PREDICTION_COLUMNS, RULES, predict_mixtures
-from empirical.robustness import fit_trends
+from empirical.robustness import TREND_COLUMNS, fit_trends
 from empirical.scoring import (
     ALL_SHIFTS,
     SCORE_COLUMNS,
-    format_summary,
+    mixture_verdicts,
     score_rules,
     summarise_lines,
     summarise_mixtures,
 )
+from empirical.summary import format_summary
 
 
 def hand_made(errors: dict[str, list[float]], shifts: tuple[str, ...] = ("v2",)) -> pd.DataFrame:
@@ -115,6 +116,31 @@ def test_counts_of_mixtures_take_each_size_once():
     counts = summarise_mixtures(hand_made(ERRORS, shifts=("v2", "sketch"))).set_index("shift")
     assert counts.loc["v2"].tolist() == [6, 0, 0, 6]
     assert counts.loc[ALL_SHIFTS].tolist() == [12, 0, 0, 12]
+
+
+def test_every_mixture_and_size_has_its_verdict_on_every_shift():
+    predictions = hand_made(ERRORS, shifts=("v2", "sketch"))
+    small = predictions.assign(n_train=256)
+    chosen = (predictions["sources"] == "a1:0.5+b:0.5") & (predictions["shift"] == "sketch")
+    predictions.loc[chosen, "inside_range"] = "no"
+    small.loc[small["shift"] == "v2", "inside_range"] = "inconclusive"
+    small = small[~((small["sources"] == "a0:0.5+b:0.5") & (small["shift"] == "v2"))]
+    both = pd.concat([predictions, small])
+    table = mixture_verdicts(both)
+    assert table.columns.tolist() == ["sources", "n_train", "v2", "sketch"]
+    rows = table.set_index(["sources", "n_train"])
+    assert len(rows) == 12
+    assert rows.loc[("a1:0.5+b:0.5", 512)].tolist() == ["yes", "no"]
+    assert rows.loc[("a1:0.5+b:0.5", 256)].tolist() == ["inconclusive", "yes"]
+    assert rows.loc[("a0:0.5+b:0.5", 256)].tolist() == ["", "yes"]
+    text = format_summary(
+        synthetic_study().iloc[:0], pd.DataFrame(columns=list(TREND_COLUMNS)), both, score_rules(both)
+    )
+    lines = [line.split() for line in text.splitlines()]
+    assert ["a1", "50%", "+", "b", "50%", "512", "inside", "outside"] in lines
+    assert ["a1", "50%", "+", "b", "50%", "256", "?", "inside"] in lines
+    assert ["a0", "50%", "+", "b", "50%", "256", "-", "inside"] in lines
+    assert ["sketch", "11", "1", "0", "12"] in lines
 
 
 def test_the_summary_tells_lines_growth_range_and_rules():

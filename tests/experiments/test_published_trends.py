@@ -59,6 +59,21 @@ def test_a_table_becomes_trends_a_figure_and_words(results, tmp_path):
     assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
 
 
+def test_empty_cells_are_counted_per_shift(results, tmp_path):
+    table = pd.read_csv(results)
+    table.loc[[1, 5], TEST_SETS["objectnet"].column] = np.nan
+    table.to_csv(results, index=False)
+    done = run(results, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "ObjectNet: 2 of 12 models have an empty cell and are left out of this shift alone "
+        "(ViT-1 commonpool_m_s128m_b4k, ViT-1 commonpool_m_clip_s128m_b4k)"
+    ) in done.stdout
+    trends = pd.read_csv(tmp_path / "out" / "trends.csv").query("group == 'CLIP score' and fit == 'line'")
+    assert set(trends.loc[trends["shift"] == "objectnet", "num_models"]) == {3}
+    assert set(trends.loc[trends["shift"] != "objectnet", "num_models"]) == {4}
+
+
 def test_other_groups_are_drawn_without_the_theorem(results, tmp_path):
     done = run(
         results, "--group", "small=commonpool_s", "--group", "clip=_clip_", "--out", "out", cwd=tmp_path

@@ -8,18 +8,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.path import Path as Outline
+from scipy.special import ndtri
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 from synthetic_accuracies import synthetic_study
 
+from empirical.figures import filtering, published
 from empirical.figures import mixtures as module
+from empirical.figures.accuracy_panel import places_on_axes, shown_mixtures
 from empirical.figures.elements import legend_below, mixture_label, mixture_marker, source_colours
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
 from empirical.prediction import PRIMARY_RULE, RULES, predict_mixtures
 from empirical.robustness import fit_trends
+from theory.counts import clopper_pearson
+from theory.links import dprime_inverse
 
 
 @pytest.fixture
@@ -31,7 +37,8 @@ def kept_figures(monkeypatch):
         figures.append(fig)
         return []
 
-    monkeypatch.setattr(module, "save_figure", keep)
+    for drawing in (module, filtering, published):
+        monkeypatch.setattr(drawing, "save_figure", keep)
     yield figures
     plt.close("all")
 
@@ -67,7 +74,7 @@ def test_one_column_per_shift_and_every_rule_in_the_ratio_panel(kept_figures, tm
         "stock",
         "snapshots",
         "forum",
-        "mixture, measured",
+        "mixture, measured (n = 2,048)",
         "predicted: lines by share (primary)",
     } <= legend
 
@@ -75,7 +82,7 @@ def test_one_column_per_shift_and_every_rule_in_the_ratio_panel(kept_figures, tm
 def test_the_predicted_line_passes_through_the_primary_prediction(kept_figures, tmp_path):
     accuracies = synthetic_study()
     draw(accuracies, tmp_path / "x")
-    placed = module._on_axes(predict_mixtures(accuracies), accuracies, "reference")
+    placed = places_on_axes(predict_mixtures(accuracies), accuracies, "reference")
     rows = placed[(placed["rule"] == PRIMARY_RULE) & (placed["shift"] == "v2")]
     diamonds = np.array(
         [line.get_xydata()[0] for line in kept_figures[0].axes[0].lines if line.get_marker() == "D"]
@@ -117,7 +124,10 @@ def test_an_accuracy_of_one_is_not_moved_to_a_place_that_it_does_not_have(kept_f
     accuracies.loc[row, ["num_correct", "accuracy", "probit", "dprime"]] = [1500, 1.0, np.inf, np.inf]
     draw(accuracies, tmp_path / "x")
     top = kept_figures[0].axes[0]
-    assert np.all(np.isfinite(top.get_ylim()))
+    low = float(ndtri(clopper_pearson(1500, 1500)[0]))
+    assert bars(top) == [("^", pytest.approx(accuracies.loc[row - 1, "probit"]), pytest.approx(low))]
+    assert top.get_ylim()[0] < low < top.get_ylim()[1]
+    assert "0% or 100%" in kept_figures[0].legends[0].get_texts()[-1].get_text()
     highest = accuracies.loc[
         np.isfinite(accuracies["probit"]) & (accuracies["test_set"] == "v2"), "probit"
     ].max()
@@ -127,11 +137,119 @@ def test_an_accuracy_of_one_is_not_moved_to_a_place_that_it_does_not_have(kept_f
     )
 
 
+def bars(ax: Axes) -> list[tuple[str, float, float]]:
+    """(arrowhead, x and y of the finite end) of every open-ended bar that reaches the frame."""
+    found = []
+    for line, head in itertools.pairwise(ax.lines):
+        marker = head.get_marker()
+        if isinstance(marker, str) and marker in "<>v^" and not head.get_clip_on():
+            (x, y), stop = np.asarray(line.get_xydata())
+            assert np.array_equal(stop, np.asarray(head.get_xydata())[0])
+            limit = {
+                "<": ax.get_xlim()[0],
+                ">": ax.get_xlim()[1],
+                "v": ax.get_ylim()[0],
+                "^": ax.get_ylim()[1],
+            }[marker]
+            assert stop["<>v^".index(marker) // 2] == limit
+            found.append((marker, x, y))
+    return found
+
+
+def without_hits(accuracies: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    table = accuracies.copy()
+    table.loc[chosen, ["num_correct", "accuracy"]] = [0, 0.0]
+    table.loc[chosen, ["probit", "dprime"]] = -np.inf
+    return table
+
+
+def test_mixtures_and_ensembles_without_a_single_hit_are_bars_too(kept_figures, tmp_path):
+    accuracies = synthetic_study(mixtures=("stock:0.5+snapshots:0.5",), shifts=("v2",), mixture_sizes=(2048,))
+    mixed = accuracies["kind"].isin(["input_mixing", "output_mixing"]) & (accuracies["test_set"] == "v2")
+    draw(without_hits(accuracies, mixed), tmp_path / "x")
+    high = float(ndtri(clopper_pearson(0, 3000)[1]))  # two seeds of 1500 images
+    found = bars(kept_figures[0].axes[0])
+    assert [marker for marker, _, _ in found] == ["v", "v"]
+    assert [y for _, _, y in found] == pytest.approx([high, high])
+
+
+def test_filtered_and_published_models_without_a_hit_are_bars(kept_figures, tmp_path):
+    accuracies = filtering_study(("v2",))
+    row = (accuracies["filter"] == "stock") & (accuracies["n_train"] == 600) & (accuracies["seed"] == 0)
+    trends = fit_trends(accuracies)
+    draw_filtering(without_hits(accuracies, row & (accuracies["test_set"] == "v2")), trends, tmp_path / "f")
+    high = float(ndtri(clopper_pearson(0, 1500)[1]))
+    assert [(m, y) for m, _, y in bars(kept_figures[0].axes[0])] == [("v", pytest.approx(high))]
+
+    models = synthetic_study(mixtures=(), shifts=("v2",), seeds=(0,))
+    models = without_hits(models, (models["sources"] == "forum") & (models["n_train"] == 256))
+    nothing = pd.DataFrame()
+    published.draw_published(
+        models,
+        fit_trends(models),
+        nothing,
+        nothing,
+        tmp_path / "p",
+        "pool",
+        ["clip"],
+        "openai",
+        "reference",
+        {},
+    )
+    # No hit on either set: one bar to the left, one down, from the same point.
+    assert bars(kept_figures[1].axes[0]) == [
+        ("<", pytest.approx(high), pytest.approx(high)),
+        ("v", pytest.approx(high), pytest.approx(high)),
+    ]
+
+
+def test_a_pair_has_curves_over_the_share_from_source_to_source(kept_figures, tmp_path):
+    shares = ("stock:0.2+snapshots:0.8", "stock:0.5+snapshots:0.5", "stock:0.8+snapshots:0.2")
+    accuracies = synthetic_study(sources=("stock", "snapshots"), mixtures=shares, shifts=("v2",))
+    assert len(shown_mixtures(accuracies)) == 6
+    draw(accuracies, tmp_path / "x")
+    top = kept_figures[0].axes[0]
+    curves = [
+        line.get_xydata()
+        for line in top.lines
+        if line.get_linestyle() == "--" and len(line.get_xydata()) == 5
+    ]
+    assert len(curves) == 4  # two rules at two sizes
+    placed = places_on_axes(predict_mixtures(accuracies), accuracies, "reference")
+    for curve, (n, rule) in zip(
+        curves, itertools.product((1024, 2048), ("mediant", PRIMARY_RULE)), strict=True
+    ):
+        for place, mixture in zip(curve[1:-1], shares[::1], strict=True):
+            row = placed[(placed["sources"] == mixture) & (placed["n_train"] == n) & (placed["rule"] == rule)]
+            assert place == pytest.approx(row[["x_predicted", "y_predicted"]].to_numpy(float)[0])
+        # The ends: snapshots alone, where the mediant is the mean d' of its own models.
+        own = accuracies[(accuracies["sources"] == "snapshots") & (accuracies["n_train"] == n)]
+        mean = own.groupby("test_set", sort=False)["dprime"].mean()
+        if rule == "mediant":
+            assert curve[0] == pytest.approx(ndtri(dprime_inverse(mean.to_numpy(), 20)), abs=1e-9)
+        else:
+            assert curve[0][0] == pytest.approx(ndtri(dprime_inverse(mean["reference"], 20)), abs=1e-9)
+
+
+def test_ticks_and_words_of_a_full_study_do_not_overlap(kept_figures, tmp_path):
+    names = ("alt_text", "encyclopedia", "forum", "snapshots", "stock", "web_crawl")
+    mixtures = tuple(f"{a}:0.5+{b}:0.5" for a, b in itertools.combinations(names, 2))[:9]
+    draw(synthetic_study(sources=names, mixtures=mixtures, shifts=("v2", "sketch")), tmp_path / "x")
+    fig = kept_figures[0]
+    fig.canvas.draw()
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            texts = [t for t in axis.get_ticklabels() if t.get_text()]
+            inside = [t.get_window_extent() for t, at in zip(texts, axis.get_majorticklocs(), strict=False)]
+            assert all(not a.overlaps(b) for a, b in itertools.pairwise(inside))
+        assert all(text.get_fontsize() >= 6.5 for text in ax.texts)
+
+
 def test_many_mixtures_are_thinned_to_the_largest_size():
     names = tuple("abcdefg")
     mixtures = tuple(f"{a}:0.5+{b}:0.5" for i, a in enumerate(names) for b in names[i + 1 :])
     table = synthetic_study(sources=names, mixtures=mixtures, shifts=("v2",), seeds=(0,))
-    shown = module._shown_mixtures(table)
+    shown = shown_mixtures(table)
     assert len(shown) == 14
     assert {n for _, n in shown} == {2048}
 

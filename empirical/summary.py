@@ -1,0 +1,148 @@
+"""A study told in words and tables.
+
+Use `format_summary` for the text that a study prints at its end and keeps as summary.txt.
+"""
+
+import numpy as np
+import pandas as pd
+
+from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
+from empirical.robustness import growth_exponents, left_out
+from empirical.scoring import ALL_SHIFTS, mixture_verdicts, summarise_lines, summarise_mixtures
+
+_VERDICT_WORDS = {"yes": "inside", "no": "outside", "inconclusive": "?"}
+
+
+def format_summary(
+    accuracies: pd.DataFrame,
+    trends: pd.DataFrame,
+    predictions: pd.DataFrame,
+    scores: pd.DataFrame,
+    reference: str = "reference",
+) -> str:
+    """The study in words and tables: lines, growth, mixtures inside their sources' range, rules beside the baselines."""
+    parts = [
+        _lines_text(trends),
+        _growth_text(accuracies, reference),
+        _inside_text(predictions),
+        _rules_text(scores),
+    ]
+    extreme = left_out(accuracies)
+    if extreme:
+        parts.append("Left out of fits:\n" + "\n".join(f"  {sentence}" for sentence in extreme))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _lines_text(trends: pd.DataFrame) -> str:
+    probit, dprime = (summarise_lines(trends, link) for link in ("probit", "dprime"))
+    if probit.empty:
+        return "No source has three models yet: no line is fitted."
+    both = probit.merge(dprime, on=["sources", "shift"], how="left", suffixes=("", "_dprime"))
+    compatible = int(((dprime["intercept_low"] <= 0) & (dprime["intercept_high"] >= 0)).sum())
+    cells = [
+        [row["sources"], row["shift"], _value(row, "slope"), f"{row['r2']:.3f}", str(row["num_models"]),
+         _value(row, "slope", end="_dprime"), _value(row, "intercept", end="_dprime"), f"{row['r2_dprime']:.3f}"]
+        for _, row in both.iterrows()
+    ]  # fmt: skip
+    headings = ["source", "shift", "probit slope", "R2", "models", "d' slope", "d' intercept", "R2 in d'"]
+    return (
+        "Robustness of each source: lines of its single-source models, 95% intervals. Theorem 1 asks for intercept 0 in d': "
+        f"{compatible} of {len(dprime)} intervals hold it.\n" + _table(headings, cells)
+    )
+
+
+def _growth_text(accuracies: pd.DataFrame, reference: str) -> str:
+    growth = growth_exponents(accuracies)
+    if growth.empty:
+        return ""
+    rows = []
+    for name in [reference, *(n for n in pd.unique(accuracies["test_set"]) if n != reference)]:
+        part = growth[growth["test_set"] == name]
+        if len(part):
+            above = part.loc[part["exponent_low"] > 0.5, "sources"]
+            rows.append(
+                [
+                    name,
+                    f"{part['exponent'].min():.2f} to {part['exponent'].max():.2f}",
+                    ", ".join(above) or "none",
+                ]
+            )
+    return (
+        "Growth dlog d'/dlog n of single-source models (Theorem 1 bounds it by 1/2; test sets above it are outside the "
+        "theory):\n" + _table(["test set", "range over sources", "sources above 1/2 at 95%"], rows)
+    )
+
+
+def _inside_text(predictions: pd.DataFrame) -> str:
+    counts = summarise_mixtures(predictions)
+    if counts.empty:
+        return "No mixture has been measured together with all of its sources yet."
+    cells = [[str(v) for v in row] for row in counts.itertuples(index=False)]
+    verdicts = mixture_verdicts(predictions)
+    names = [str(name) for name in verdicts.columns[2:]]
+    each = [
+        [_mixture_text(str(sources)), str(n), *(_VERDICT_WORDS.get(str(v), "-") for v in answers)]
+        for sources, n, *answers in verdicts.itertuples(index=False)
+    ]
+    return (
+        "Does each mixture's d' ratio lie inside the range of its sources' (Theorem 2)? At 95%; ? = inconclusive"
+        + ("; - = not measured:\n" if any("-" in row[2:] for row in each) else ":\n")
+        + _table(["mixture", "n_train", *names], each)
+        + "\n\nThe same counted, each mixture and size as one:\n"
+        + _table(["shift", "inside", "outside", "inconclusive", "mixtures x sizes"], cells)
+    )
+
+
+def _mixture_text(sources: str) -> str:
+    """`snapshots 20% + stock 80%`; equal shares of more than three sources are said once."""
+    shares = mixture_shares(sources)
+    if len(shares) > 3 and max(shares.values()) - min(shares.values()) < 1e-6:
+        return f"{' + '.join(shares)} (equal shares)"
+    return " + ".join(f"{name} {100 * share:.3g}%" for name, share in shares.items())
+
+
+def _rules_text(scores: pd.DataFrame) -> str:
+    if scores.empty:
+        return ""
+    cells = [
+        [row["shift"], row["rule"] + (" *" if row["rule"] == PRIMARY_RULE else ""), _value(row, "rms"), f"{row['bias']:+.3f}",
+         f"{row['noise_floor']:.3f}",
+         *(("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+")) for b in BASELINES)]
+        for _, row in scores.iterrows()
+    ]  # fmt: skip
+    overall = scores[scores["shift"] == ALL_SHIFTS].set_index("rule")
+    clusters = int(scores["num_mixtures"].max())
+    sentences = [
+        _verdict(overall.loc[rule], rule) for rule in RULES if rule in overall.index and rule not in BASELINES
+    ]
+    return (
+        "Error of the predicted d' ratio, nothing fitted to mixtures (rms with 95% bootstrap interval over "
+        f"{clusters} sets of sources; bias = predicted - measured; * primary rule; differences < 0 beat the baseline):\n"
+        + _table(["shift", "rule", "rms", "bias", "noise floor", "minus interpolated", "minus best source"], cells)
+        + "\n" + "\n".join(sentences)
+    )  # fmt: skip
+
+
+def _verdict(row: pd.Series, rule: str) -> str:
+    words = []
+    for baseline in BASELINES:
+        low, high = row[f"difference_to_{baseline}_low"], row[f"difference_to_{baseline}_high"]
+        word = "better than" if high < 0 else "worse than" if low > 0 else "not told apart from"
+        words.append(f"{word} {baseline}")
+    return f"Over all shifts {rule} is {' and '.join(words)} at 95%."
+
+
+def _value(row: pd.Series, name: str, sign: str = "", end: str = "") -> str:
+    value, low, high = (float(row[f"{name}{bound}{end}"]) for bound in ("", "_low", "_high"))
+    text = f"{value:{sign}.3f}"
+    return f"{text} [{low:{sign}.3f}, {high:{sign}.3f}]" if np.isfinite(low) else text
+
+
+def _table(headings: list[str], cells: list[list[str]]) -> str:
+    """Plain text in columns, readable in a terminal and in a file alike."""
+    widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
+    lines = [headings, ["-" * width for width in widths], *cells]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
