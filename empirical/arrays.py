@@ -25,13 +25,14 @@ _FORMAT = 1
 class ReadAccount:
     """What a reader saw: shards opened, samples read, and how many were skipped for which reason.
 
-    `examples` names up to five places per reason as "reason: file: key".
+    `examples` names up to five places per reason as "reason: file: key"; `notes` are remarks on what was read.
     """
 
     shards: int = 0
     samples_read: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def skip(self, reason: str, where: str) -> None:
         """Count one skipped sample."""

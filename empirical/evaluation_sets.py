@@ -1,10 +1,11 @@
 """A user's own test sets; use `load_test_set` for an ImageFolder or a clip-benchmark webdataset.
 
 Class names come from classnames.txt inside or beside the set, else from the folder names. When the names of a reference's
-classes are given, the set may hold a subset of them (or the same classes in another order) and its labels follow the
-reference's order of the classes it has.
+classes are given, numbered folders and labels without names of their own take them by number, and the set keeps the classes
+of which it has images, in the reference's order (ImageNet-R: 200 of ImageNet's 1000).
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ __all__ = ["TestSet", "load_test_set"]
 
 _CLASS_NAMES = "classnames.txt"
 _TEMPLATES = ("zeroshot_classification_templates.txt", "templates.txt")
+_WNID = re.compile(r"n\d{8}")  # ImageNet's folder names: numbers of WordNet synsets
+_MOST_NAMED = 5
 
 
 def _lines(path: Path) -> list[str]:
@@ -166,32 +169,40 @@ def _from_shards(
     return names, images()
 
 
+def _check_classes(names: list[str], path: str | Path) -> None:
+    if len(names) < 2:
+        raise DataError(
+            f"{path}: {len(names)} class ({', '.join(names)}); accuracy means something from two classes on: add the others' "
+            "images, or give the folder above the class folders"
+        )
+    wnid = next((name for name in names if _WNID.fullmatch(name)), None)
+    if wnid is not None:
+        raise DataError(
+            f"{path}: the class name {wnid} is a WordNet number, and no model knows what a photo of a {wnid} is; put a "
+            f"{_CLASS_NAMES} into it, one name per line in the order of the sorted folders (for all of ImageNet: "
+            "open_clip.IMAGENET_CLASSNAMES)"
+        )
+
+
 def _follow_reference(
-    names: list[str], labels: np.ndarray, reference: Sequence[str], path: Path
+    names: list[str], labels: np.ndarray, reference: Sequence[str], account: ReadAccount
 ) -> tuple[list[str], np.ndarray]:
-    """Class names in the reference's order, labels to match; classes without an image are left out of the choice."""
-    if names == list(
-        reference
-    ):  # the labels say it all, even where two classes share a name (ImageNet: missile)
-        present, positions = np.unique(labels, return_inverse=True)
-        return [names[k] for k in present], positions.astype(np.int64)
-    repeated = next(
-        (n for n in reference if n in names and (names.count(n) > 1 or reference.count(n) > 1)), None
-    )
-    if repeated is not None:
-        raise DataError(
-            f"{path}: two classes are called {repeated!r}, so names cannot match; give each its own name"
-        )
-    unknown = [n for n in names if n not in set(reference)]
+    """The classes that have images, in the reference's order, and labels to match; unknown ones come last and are noted."""
+    rank: dict[str, int] = {}
+    for name in reference:
+        rank.setdefault(name, len(rank))
+    unknown = [n for n in names if n not in rank]
     if unknown:
-        raise DataError(
-            f"{path}: class {unknown[0]!r} ({len(unknown)} of {len(names)} classes) is not among the reference's classes "
-            f"({', '.join(reference[:5])}, ...); use the reference's names in {_CLASS_NAMES} or as folder names"
+        more = ", ..." if len(unknown) > _MOST_NAMED else ""
+        account.notes.append(
+            f"{len(unknown)} of {len(names)} classes are not among the reference's: "
+            f"{', '.join(unknown[:_MOST_NAMED])}{more}"
         )
-    shown = {names[label] for label in np.unique(labels)}
-    kept = [n for n in reference if n in shown]
-    position = {n: i for i, n in enumerate(kept)}
-    return kept, np.array([position.get(n, -1) for n in names], np.int64)[labels]
+    # Labels tell classes apart, so a name may occur twice (ImageNet: missile); the sort keeps those in label order.
+    kept = sorted(np.unique(labels).tolist(), key=lambda label: rank.get(names[label], len(rank)))
+    position = np.full(len(names), -1, np.int64)
+    position[kept] = np.arange(len(kept))
+    return [names[label] for label in kept], position[labels]
 
 
 def load_test_set(
@@ -204,9 +215,11 @@ def load_test_set(
     """A labelled test set of images uint8 (n, 3, image_size, image_size) from an ImageFolder or webdataset shards.
 
     Args: path, a folder of class folders, a folder of shards (also in its `test/`), or a pattern for `expand_shards`;
-    class_names, the classes of a reference set: the set's classes must be among them, and are put in their order.
+    class_names, the classes of a reference set: they name numbered classes without names, and the set keeps those of its
+    classes that have images, in the reference's order; classes unknown to the reference come last and are noted in `account`.
     Shorter sides are resized (bicubic) and centres cropped. Unreadable images are skipped and counted in `account`.
-    Raises: DataError when the path holds no images, or the classes are unknown, with the way out.
+    Raises: DataError when the path holds no images, or there are fewer than two classes, or their names are unknown or mere
+    WordNet numbers, with the way out.
     """
     folder, account = Path(path), ReadAccount()
     with warnings.catch_warnings():
@@ -230,6 +243,7 @@ def load_test_set(
         else:
             shards = expand_shards(str(path))
             names, stream = _from_shards(shards, Path(shards[0]).parent, image_size, class_names, account)
+        _check_classes(names, folder)
         images, labels, keys = [], [], []
         for image, label, key in stream:
             images.append(image)
@@ -242,5 +256,6 @@ def load_test_set(
         raise DataError(f"{path}: no readable labelled image: {account.summary()}")
     label_array = np.array(labels, np.int64)
     if class_names is not None:
-        names, label_array = _follow_reference(names, label_array, class_names, folder)
+        names, label_array = _follow_reference(names, label_array, class_names, account)
+        _check_classes(names, folder)
     return TestSet(name, np.stack(images), label_array, keys, names, _read_templates(folder), account)

@@ -15,9 +15,9 @@ import numpy as np
 
 from empirical.data import SourceData, gather
 from empirical.errors import DataError
-from empirical.plan import RunSpec, split_counts
+from empirical.plan import RunSpec
 from empirical.recipe import Recipe
-from empirical.records import FORMAT, environment, fingerprint, write_json
+from empirical.records import FORMAT, environment, fingerprint, read_json, write_json
 from empirical.tokenizer import Tokenizer
 
 
@@ -31,6 +31,7 @@ class StudyContext:
     reference: str
     model: str
     recipe: Recipe
+    test_images: int
     device: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -84,7 +85,8 @@ def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
         "filter": spec.filter.scorer_source if spec.filter else "",
         "kept_share": spec.filter.kept_share if spec.filter else 1.0,
         "spec": spec.as_dict(),
-        "shares": _shares_account(spec),
+        "shares": _shares_account(context, spec, details),
+        "skipped": _skipped(context, spec),
         "results": results,
         "fingerprint": context.run_fingerprint(spec),
         "settings": dict(context.settings),
@@ -100,11 +102,15 @@ def _train_and_evaluate(
     context: StudyContext, spec: RunSpec
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
     from empirical.model import build_model, load_config, save_weights
-    from empirical.tokenizer import from_json
+    from empirical.tokenizer import check_class_names, from_json
     from empirical.train import train
     from empirical.zero_shot import zero_shot_classifier, zero_shot_logits
 
     tokenizer = from_json((context.folder / "tokenizer.json").read_text(encoding="utf-8"))
+    test_sets = {name: _load_test_set(context, name) for name in context.test_sets}
+    prompts = {name: test_set.templates or default_templates() for name, test_set in test_sets.items()}
+    for name, test_set in test_sets.items():  # before the training that would be in vain
+        check_class_names(tokenizer, test_set.class_names, prompts[name][0], name)
     sources = {name: by_seed[spec.seed] for name, by_seed in context.sources.items()}
     images, captions = gather(context.folder, sources, spec.draws)
     filtering = None
@@ -115,13 +121,15 @@ def _train_and_evaluate(
     model = build_model(config, tokenizer, seed)
     log = train(model, images, tokenizer(captions), context.recipe, seed, device=context.device)
     save_weights(model, context.weights_path(spec.name), config, tokenizer)
+    # Shifted sets mostly share the reference's classes: 80 templates x 1000 classes are embedded once.
+    classifiers: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
     logits = {}
-    for name in context.test_sets:
-        test_set = _load_test_set(context, name)
-        templates = test_set.templates or default_templates()
-        classifier = zero_shot_classifier(model, tokenizer, test_set.class_names, templates, context.device)
+    for name, test_set in test_sets.items():
+        classes = tuple(test_set.class_names), tuple(prompts[name])
+        if classes not in classifiers:
+            classifiers[classes] = zero_shot_classifier(model, tokenizer, *classes, context.device)
         logits[name] = (
-            zero_shot_logits(model, classifier, test_set.images, context.device),
+            zero_shot_logits(model, classifiers[classes], test_set.images, context.device),
             np.asarray(test_set.labels),
         )
     details: dict[str, Any] = {"training_seed": seed, "training": asdict(log)}
@@ -163,6 +171,8 @@ def _filter_pool(
         kept = keep_share(scores, spec.filter.kept_share)
         account |= {"scorer": spec.filter.scorer, "threshold": float(scores[kept].min())}
     account |= {"kept": len(kept), "junk_kept": int(is_junk[kept].sum())}
+    origin = np.repeat([draw.source for draw in spec.draws], [draw.count for draw in spec.draws])
+    account["kept_by_source"] = {source: int(np.sum(origin[kept] == source)) for source, _ in spec.shares}
     return images[kept], [captions[i] for i in kept], account
 
 
@@ -186,16 +196,37 @@ def _load_test_set(context: StudyContext, name: str) -> Any:
     return test_set
 
 
-def _shares_account(spec: RunSpec) -> list[dict[str, Any]]:
-    """Requested and realised share of every source."""
-    drawn = sum(draw.count for draw in spec.draws)
-    counts = [None] * len(spec.shares) if spec.heads else list(split_counts(spec.shares, drawn))
-    return [
+def _shares_account(context: StudyContext, spec: RunSpec, details: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Requested and realised share of every source: of the samples drawn, or of those that an ensemble's heads saw.
+
+    Heads that are as large each as the mixture realise no share (None): only the weights of their logits do.
+    """
+    if spec.heads:
+        sizes = [read_json(context.record_path(head))["n_train"] for head in spec.heads]
+    else:
+        sizes = [sum(d.count for d in spec.draws if d.source == source) for source, _ in spec.shares]
+    total = sum(sizes) if spec.heads else sum(draw.count for draw in spec.draws)
+    known = not spec.heads or spec.heads_n_train == "share"
+    rows = [
         {
             "source": source,
             "requested": share,
-            "samples": count,
-            "realised": count / drawn if count else None,
+            "samples": size,
+            "realised": size / total if known else None,
         }
-        for (source, share), count in zip(spec.shares, counts, strict=True)
+        for (source, share), size in zip(spec.shares, sizes, strict=True)
     ]
+    if "filtering" in details:
+        for row in rows:
+            row["kept"] = details["filtering"]["kept_by_source"][row["source"]]
+    return rows
+
+
+def _skipped(context: StudyContext, spec: RunSpec) -> dict[str, dict[str, int]]:
+    """Of every source of the run, how many samples no run saw because they could not be read, by reason."""
+    skipped = {}
+    for source in dict.fromkeys([source for source, _ in spec.shares] + [draw.source for draw in spec.draws]):
+        folder = context.sources[source][spec.seed].folder(context.folder)
+        stamp = folder.parent / f"{folder.name}.json"
+        skipped[source] = read_json(stamp)["account"]["skipped"] if stamp.exists() else {}
+    return skipped

@@ -22,7 +22,7 @@ import numpy as np
 from braceexpand import braceexpand
 from jaxtyping import UInt8
 from PIL import Image
-from webdataset.tariterators import group_by_keys
+from webdataset.tariterators import base_plus_ext, group_by_keys
 from webdataset.writer import TarWriter
 
 from empirical.arrays import Pairs, ReadAccount, TestSet
@@ -185,39 +185,45 @@ def expand_shards(pattern: str) -> list[str]:
 # ---------------------------------------------------------------- reading
 
 
-def _tar_members(path: str, file: BinaryIO, report: Callable[[str], None]) -> Iterator[Sample]:
-    """Members of one shard in the form webdataset groups into samples; reports where a damaged shard ends.
+def _tar_members(path: str, file: BinaryIO, account: ReadAccount) -> Iterator[Sample]:
+    """Members of one shard in the form webdataset groups into samples; counts what gives no sample.
 
-    tarfile treats a corrupt header and a missing end as the end of the archive, so both are looked for here.
+    tarfile treats a corrupt header and a missing end as the end of the archive, so both are looked for here;
+    webdataset drops members whose name has no suffix (also `._x.jpg`) without a word.
     """
+    files = 0
     try:
         with tarfile.open(fileobj=file, mode="r:*") as tar:
             stream = tar.fileobj
             assert stream is not None
             for member in tar:
                 if member.isreg():
+                    files += 1
                     extracted = tar.extractfile(member)
                     assert extracted is not None
                     data = extracted.read()
                     if len(data) < member.size:
                         raise tarfile.ReadError(f"unexpected end of data in {member.name}")
+                    if base_plus_ext(member.name)[0] is None:
+                        account.skip("member without key and suffix", f"{path}: {member.name}")
+                        continue
                     yield {"fname": member.name, "data": data, "__url__": path}
             stream.seek(tar.offset)
             end = stream.read(512)
             if end != bytes(512):
                 raise tarfile.ReadError("no end-of-archive mark" if len(end) < 512 else "corrupt header")
+        if not files:
+            account.skip("shard without a file", path)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        report(f"{path}: {error}")
+        account.skip("rest of a damaged shard lost", f"{path}: {error}")
 
 
 def read_samples(path: str, account: ReadAccount) -> Iterator[Sample]:
     """Samples of one shard: `__key__` and the bytes of each member by suffix; damage is counted in the account.
 
-    A truncated or corrupt shard gives the samples before the damage and counts one loss, of unknown size, for the rest.
+    A truncated or corrupt shard gives the samples before the damage and counts one loss, of unknown size, for the rest;
+    a shard without any file counts once, and so does every member that belongs to no sample.
     """
-
-    def lost(text: str) -> None:
-        account.skip("rest of a damaged shard lost", text)
 
     def duplicate(error: Exception) -> bool:
         account.skip("member occurs twice", f"{path}: {error.args[0]}")
@@ -225,7 +231,7 @@ def read_samples(path: str, account: ReadAccount) -> Iterator[Sample]:
 
     account.shards += 1
     with open(path, "rb") as file:
-        yield from group_by_keys(_tar_members(path, file, lost), handler=duplicate)
+        yield from group_by_keys(_tar_members(path, file, account), handler=duplicate)
 
 
 def member(sample: Sample, suffixes: Sequence[str]) -> bytes | None:

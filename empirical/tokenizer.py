@@ -227,6 +227,27 @@ def from_json(text: str) -> WordTokenizer | OpenClipTokenizer:
     raise DataError(f"tokenizer kind {kind!r} is unknown: one of 'words', 'open_clip'")
 
 
+def check_class_names(tokenizer: Tokenizer, class_names: Sequence[str], template: str, test_set: str) -> None:
+    """Make sure that the tokenizer tells classes apart: different names, different rows of tokens.
+
+    Args: template, a prompt with `{}` or `{c}` where the class name goes; test_set, the name that errors speak of.
+
+    Raises:
+        DataError: two different class names give the same tokens (words outside the vocabulary, or cut off).
+    """
+    names = list(dict.fromkeys(class_names))
+    first: dict[bytes, str] = {}
+    prompts = [template.replace("{}", name).replace("{c}", name) for name in names]
+    for name, row in zip(names, tokenizer(prompts), strict=True):
+        other = first.setdefault(row.numpy().tobytes(), name)
+        if other != name:
+            raise DataError(
+                f"test set {test_set}: the classes {other!r} and {name!r} are the same to the tokenizer (words outside its "
+                "vocabulary are all alike, and what exceeds its context is cut): use --tokenizer open_clip, a larger N in "
+                "captions:N, or other names in classnames.txt"
+            )
+
+
 def most_frequent_words(captions: Iterable[str], number: int) -> list[str]:
     """The `number` most frequent words of the captions (fewer if there are fewer), ties in alphabetical order."""
     counts: Counter[str] = Counter()

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from webdataset.writer import TarWriter
 
+from empirical.arrays import load_test_set_arrays
+from empirical.data import EMBEDDED, prepare_test_set
 from empirical.errors import DataError
 from empirical.evaluation_sets import load_test_set
 from empirical.shards import write_test_set
@@ -110,8 +112,8 @@ def test_two_classes_may_share_a_name_where_labels_tell_them_apart(tmp_path):
     assert load_test_set("imagenet", tmp_path, 8).labels.tolist() == [2, 0]
     subset = load_test_set("imagenet", tmp_path, 8, class_names=names)
     assert (subset.class_names, subset.labels.tolist()) == (["missile", "missile"], [1, 0])
-    with pytest.raises(DataError, match="two classes are called 'missile'"):
-        load_test_set("imagenet", tmp_path, 8, class_names=["missile", "crane"])
+    once = load_test_set("imagenet", tmp_path, 8, class_names=["missile", "crane"])
+    assert (once.class_names, once.labels.tolist()) == (["missile", "missile"], [1, 0])
 
 
 def test_webdatasets_of_any_image_format_are_read(tmp_path):
@@ -138,7 +140,7 @@ def test_references_classes_serve_a_webdataset_without_names(tmp_path):
 
 
 def test_unreadable_images_are_counted(tmp_path):
-    image_folder(tmp_path, {"star": [1, 2]})
+    image_folder(tmp_path, {"star": [1], "heart": [2]})
     (tmp_path / "star" / "bad.jpg").write_bytes(file_of(1, "JPEG")[:100])
     t = load_test_set("mine", tmp_path, 8)
     assert len(t) == 2
@@ -156,7 +158,7 @@ def test_unreadable_samples_are_counted(tmp_path):
         {"png": file_of(1), "cls": b"\xff\xfe"},
     ]
     labelled_shard(tmp_path / "0.tar", samples)
-    (tmp_path / "classnames.txt").write_text("a\n")
+    (tmp_path / "classnames.txt").write_text("a\nb\n")
     t = load_test_set("w", tmp_path, 8)
     assert len(t) == 1
     assert t.account.skipped == {
@@ -191,11 +193,19 @@ def make_bad(tmp_path: Path, case: str) -> Path:
         image_folder(root, {"n1": [1]})
         (root / "classnames.txt").write_bytes(b"\xff\xfe\x00")
     elif case == "template":
-        image_folder(root, {"a": [1]})
+        image_folder(root, {"a": [1], "b": [1]})
         (root / "zeroshot_classification_templates.txt").write_text("a photo of a {c.__class__}\n")
     elif case == "all damaged":
-        (root / "a").mkdir()
-        (root / "a" / "x.png").write_bytes(b"not an image")
+        for name in "ab":
+            (root / name).mkdir()
+            (root / name / "x.png").write_bytes(b"not an image")
+    elif case == "one class":
+        image_folder(root, {"star": [1, 2]})
+    elif case == "one label":
+        labelled_shard(root / "0.tar", [{"png": file_of(1), "cls": b"0"}])
+        (root / "classnames.txt").write_text("star\n")
+    elif case == "wnids":
+        image_folder(root, {"n01440764": [1], "n01443537": [2]})
     return root
 
 
@@ -212,6 +222,12 @@ def make_bad(tmp_path: Path, case: str) -> Path:
         ("binary names", "not a readable UTF-8 text file"),
         ("template", "exactly once"),
         ("all damaged", "no readable labelled image: .*x.png"),
+        ("one class", r"1 class \(star\); .* give the folder above the class folders"),
+        ("one label", r"1 class \(star\)"),
+        (
+            "wnids",
+            "class name n01440764 is a WordNet number.*put a classnames.txt into it, one name per line",
+        ),
     ],
 )
 def test_bad_test_sets_are_refused_with_the_way_out(tmp_path, case, message):
@@ -221,12 +237,82 @@ def test_bad_test_sets_are_refused_with_the_way_out(tmp_path, case, message):
     assert str(root) in str(error.value)
 
 
-def test_classes_unknown_to_the_reference_are_refused(tmp_path):
-    image_folder(tmp_path, {"star": [1], "zebra": [2]})
-    with pytest.raises(
-        DataError, match=r"class 'zebra' \(1 of 2 classes\) is not among the reference's classes"
-    ):
+def test_classes_unknown_to_the_reference_are_kept_and_noted(tmp_path):
+    image_folder(tmp_path, {"moon": [1], "star": [2], "zebra": [3], "anchor": [4]})
+    t = load_test_set("r", tmp_path, 8, class_names=["star", "heart", "moon"])
+    assert t.class_names == ["star", "moon", "anchor", "zebra"]
+    assert greys(t) == [4, 1, 2, 3]
+    assert [t.class_names[k] for k in t.labels] == ["anchor", "moon", "star", "zebra"]
+    assert t.account.notes == ["2 of 4 classes are not among the reference's: anchor, zebra"]
+
+
+def test_one_class_of_the_reference_is_too_few(tmp_path):
+    image_folder(tmp_path, {"0": [1]})
+    with pytest.raises(DataError, match=r"1 class \(star\)"):
         load_test_set("r", tmp_path, 8, class_names=["star", "heart"])
+    labelled_shard(tmp_path / "shards" / "0.tar", [{"png": file_of(1), "cls": b"1"}])
+    with pytest.raises(DataError, match=r"1 class \(heart\)"):
+        load_test_set("r", tmp_path / "shards", 8, class_names=["star", "heart"])
+
+
+def study_with_reference(tmp_path: Path) -> tuple[Path, str]:
+    """A study whose reference has four classes, two of them with one name, read from wnid folders."""
+    folders = {f"n0144076{i}": [i] for i in range(4)}
+    root = image_folder(tmp_path / "imagenet", folders)
+    (root / "classnames.txt").write_text("tench\nmissile\nstar\nmissile\n")
+    study = tmp_path / "study"
+    account = prepare_test_set(study, "imagenet", str(root), 8, 0, seed=3, reference="imagenet")
+    assert account["class_names"] == ["tench", "missile", "star", "missile"]
+    return study, "imagenet"
+
+
+def test_numbered_folders_of_a_shift_take_the_references_names(tmp_path):
+    study, reference = study_with_reference(tmp_path)
+    v2 = image_folder(tmp_path / "v2", {"0": [10], "1": [11], "2": [12], "3": [13]})
+    with pytest.raises(DataError, match="class folders are numbers"):
+        prepare_test_set(study, "v2", str(v2), 8, 0)
+    account = prepare_test_set(study, "v2", str(v2), 8, 0, reference=reference)
+    t = load_test_set_arrays(study / "arrays" / "test-v2")
+    assert account["class_names"] == t.class_names
+    by_grey = {int(x): t.class_names[k] for x, k in zip(greys(t), t.labels, strict=True)}
+    assert by_grey == {10: "tench", 11: "missile", 12: "star", 13: "missile"}
+    assert len(set(t.labels.tolist())) == 4
+    assert "note" not in account
+
+
+def test_a_shift_of_some_classes_keeps_only_its_own(tmp_path):
+    study, reference = study_with_reference(tmp_path)
+    sketch = image_folder(tmp_path / "sketch", {"star": [1], "tench": [2]})
+    account = prepare_test_set(study, "sketch", str(sketch), 8, 0, reference=reference)
+    assert account["class_names"] == ["tench", "star"]
+    account = prepare_test_set(
+        study,
+        "odd",
+        str(image_folder(tmp_path / "odd", {"yak": [1], "star": [2]})),
+        8,
+        0,
+        reference=reference,
+    )
+    assert account["class_names"] == ["star", "yak"]
+    assert account["note"] == "1 of 2 classes are not among the reference's: yak"
+
+
+def test_a_changed_reference_has_its_shifts_read_again(tmp_path):
+    study, reference = study_with_reference(tmp_path)
+    v2 = str(image_folder(tmp_path / "v2", {"0": [10], "2": [12]}))
+    assert prepare_test_set(study, "v2", v2, 8, 0, reference=reference)["class_names"] == ["tench", "star"]
+    other = image_folder(tmp_path / "imagenet2", {"goldfish": [0], "moon": [1], "sun": [2], "yak": [3]})
+    prepare_test_set(study, reference, str(other), 8, 0)
+    assert prepare_test_set(study, "v2", v2, 8, 0, reference=reference)["class_names"] == ["goldfish", "sun"]
+
+
+def test_the_seed_of_a_rendered_test_set_decides_its_images(tmp_path):
+    made = {}
+    for seed in (0, 5, 5):
+        prepare_test_set(tmp_path, "sketch", EMBEDDED, 32, 40, seed=seed)
+        made[seed] = np.array(load_test_set_arrays(tmp_path / "arrays" / "test-sketch").images)
+        assert np.array_equal(made[seed], render_test_set("sketch", 40, seed=seed).images)
+    assert not np.array_equal(made[0], made[5])
 
 
 def test_numbers_beyond_the_reference_are_refused(tmp_path):

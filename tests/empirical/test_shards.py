@@ -333,6 +333,28 @@ def test_a_member_that_occurs_twice_is_counted(tmp_path):
     assert pairs.account.skipped == {"member occurs twice": 1}
 
 
+def test_members_that_belong_to_no_sample_are_counted(tmp_path):
+    """webdataset drops them without a word; `._b.png` is what macOS adds to a tar."""
+    path = write_tar(
+        tmp_path / "0.tar", [*good("a"), ("000017", image_file()), ("._b.png", b"x"), *good("d.1/b")]
+    )
+    pairs = read_pairs(str(path), 8)
+    assert pairs.keys == ["a", "d.1/b"]
+    assert pairs.account.skipped == {"member without key and suffix": 2}
+    assert pairs.account.examples == [
+        f"member without key and suffix: {path}: {name}" for name in ("000017", "._b.png")
+    ]
+
+
+def test_an_empty_shard_beside_good_ones_is_counted(tmp_path):
+    empty = write_tar(tmp_path / "0.tar", [])
+    write_tar(tmp_path / "1.tar", good("a"))
+    pairs = read_pairs(str(tmp_path), 8)
+    assert pairs.keys == ["a"]
+    assert pairs.account.skipped == {"shard without a file": 1}
+    assert pairs.account.examples == [f"shard without a file: {empty}"]
+
+
 # ---------------------------------------------------------------- damaged shards
 
 LOST = "rest of a damaged shard lost"
@@ -385,7 +407,7 @@ def test_a_file_that_is_no_tar_is_counted_beside_good_shards(tmp_path):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([], "0 samples read, none skipped"),
+        ([], r"1 x shard without a file \(such as .*0.tar\)"),
         ([("x.png", image_file())], r"1 x no caption \(.txt\) \(such as .*0.tar: x\)"),
     ],
 )

@@ -17,6 +17,7 @@ from empirical.tokenizer import (
     OpenClipTokenizer,
     WordTokenizer,
     build_tokenizer,
+    check_class_names,
     from_json,
     most_frequent_words,
     split_words,
@@ -144,3 +145,16 @@ def test_importing_it_or_the_recipe_loads_neither_torch_nor_open_clip() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_class_names_that_the_tokenizer_cannot_tell_apart_are_refused() -> None:
+    words = WordTokenizer(["a", "photo", "of", "star", "tree"], 8)
+    check_class_names(words, ["star", "tree", "zebra", "star"], "a photo of a {}", "mine")
+    with pytest.raises(
+        DataError, match=r"test set mine: the classes 'zebra' and 'yak'.*--tokenizer open_clip"
+    ):
+        check_class_names(words, ["star", "zebra", "tree", "yak"], "a photo of a {}", "mine")
+    short = WordTokenizer(["a", "photo", "of", "star", "tree"], 6)
+    with pytest.raises(DataError, match="'star' and 'tree'"):  # cut off
+        check_class_names(short, ["star", "tree"], "a photo of a {c}", "mine")
+    check_class_names(OpenClipTokenizer(), ["zebra", "yak", "missile", "missile"], "a photo of a {c}", "mine")
