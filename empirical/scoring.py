@@ -22,8 +22,8 @@ def score_rules(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Root-mean-square error of the d' ratio per shift and rule, beside both baselines.
 
     rms = sqrt(mean (ratio_predicted - ratio_measured)^2) over mixtures and sizes, bias the mean of the same difference
-    (negative: the mixture is more robust than predicted). noise_floor = sqrt(mean (stderr_predicted^2 +
-    stderr_measured^2)) is the rms that a perfect rule would show. difference_to_* = rms - rms of that baseline on the
+    (negative: the mixture is more robust than predicted). noise_floor = sqrt(mean
+    difference_stderr^2) is the rms that a perfect rule would show at most (image errors are taken at their worst). difference_to_* = rms - rms of that baseline on the
     same mixtures: negative is better than the baseline.
 
     Intervals are 95% percentile bootstraps over mixtures, paired: one resample serves all rules and baselines. A cluster
@@ -51,9 +51,9 @@ def _score_one_shift(part: pd.DataFrame, shift: str, rng: np.random.Generator) -
     keys = ["cluster", "sources", "n_train", "shift"]
     errors = part.assign(error=part["ratio_predicted"] - part["ratio_measured"])
     wide = errors.pivot(index=keys, columns="rule", values="error")
-    noise = part.assign(
-        variance=part["ratio_predicted_stderr"] ** 2 + part["ratio_measured_stderr"] ** 2
-    ).pivot(index=keys, columns="rule", values="variance")
+    noise = part.assign(variance=part["difference_stderr"] ** 2).pivot(
+        index=keys, columns="rule", values="variance"
+    )
     codes, clusters = pd.factorize(wide.index.get_level_values("cluster"))
     # How often each cluster enters each resample: (resamples, clusters).
     draws = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=_RESAMPLES)
