@@ -147,6 +147,8 @@ def _preset(options: StudyOptions) -> Preset:
             raise StudyError(
                 "your own sources need test sets of their own classes: add --test-set NAME=PATH (at least two)"
             )
+        for name, pattern in options.sources.items():
+            _find_shards(f"source {name}", pattern)
     if options.mixtures:
         preset = replace(preset, mixtures=options.mixtures)
     recipe = {name: value for name, value in options.overrides.items() if hasattr(preset.recipe, name)}
@@ -164,13 +166,17 @@ def _test_sets(options: StudyOptions) -> dict[str, str]:
         return dict.fromkeys(TEST_SET_NAMES, EMBEDDED)
     for name, path in options.test_sets.items():
         if not Path(path).is_dir():
-            try:
-                expand_shards(path)
-            except DataError as error:
-                raise DataError(f"test set {name}: {error}") from error
+            _find_shards(f"test set {name}", path)
     # The reference comes first: it is prepared first, and lends its class names to shifted sets without any.
     first = _reference(options, options.test_sets)
     return {first: options.test_sets[first], **options.test_sets}
+
+
+def _find_shards(what: str, pattern: str) -> None:
+    try:
+        expand_shards(pattern)
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def _reference(options: StudyOptions, test_sets: Mapping[str, str]) -> str:
