@@ -22,8 +22,8 @@ def score_rules(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Root-mean-square error of the d' ratio per shift and rule, beside both baselines.
 
     rms = sqrt(mean (ratio_predicted - ratio_measured)^2) over mixtures and sizes, bias the mean of the same difference
-    (negative: the mixture is more robust than predicted). noise_floor = sqrt(mean
-    difference_stderr^2) is the rms that a perfect rule would show at most (image errors are taken at their worst). difference_to_* = rms - rms of that baseline on the
+    (negative: the mixture is more robust than predicted). noise_floor = sqrt(mean difference_stderr^2) is what a perfect
+    rule would show at most (image errors are taken at their worst). difference_to_* = rms - rms of that baseline on the
     same mixtures: negative is better than the baseline.
 
     Intervals are 95% percentile bootstraps over mixtures, paired: one resample serves all rules and baselines. A cluster

@@ -166,7 +166,9 @@ def named_paths(values: tuple[str, ...], option: str) -> dict[str, str]:
                 f"{option} {value!r}: a name has letters, digits, '-' and '_' only, since files are named after it"
             )
         if name.startswith("test-"):
-            raise StudyError(f"{option} {value!r}: names that start with test- are kept for test sets' folders")
+            raise StudyError(
+                f"{option} {value!r}: names that start with test- are kept for test sets' folders"
+            )
         if name in named:
             raise StudyError(f"{option}: the name {name!r} is given twice")
         named[name] = path

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,34 @@ def test_figure_table_names_modules_records_and_commands_that_exist() -> None:
         assert (ROOT / script).is_file()
 
 
+def test_the_table_of_rules_is_that_of_the_records() -> None:
+    scores = pd.read_csv(ROOT / "paper_figures/records/clip_mixtures/scores.csv").set_index(["rule", "shift"])
+    words = {
+        "mediant": "mediant",
+        "quadrature": "quadrature",
+        "lines": "lines by share",
+        "interpolated": "interpolated",
+    }
+    for rule, start in {**words, "best_source": "best single source"}.items():
+        (row,) = re.findall(rf"^\| {start}[^|]*\|(.*)\|$", README, re.M)
+        cells = [cell.strip() for cell in row.split("|")]
+        for cell, shift in zip(cells, ("v2", "sketch", "rendition", "odd_view", "all shifts"), strict=False):
+            assert float(cell) == pytest.approx(scores.loc[(rule, shift), "rms"], abs=5.1e-4)
+
+
+def test_counts_of_mixtures_are_those_of_the_records() -> None:
+    predictions = pd.read_csv(ROOT / "paper_figures/records/clip_mixtures/predictions.csv")
+    verdicts = predictions.drop_duplicates(["sources", "n_train", "shift"])["inside_range"].value_counts()
+    words = re.search(r"Of (\d+) mixture x size x shift cells, (\d+) lie inside.*?(\d+) cannot", README, re.S)
+    assert words is not None
+    total, inside, open_ = map(int, words.groups())
+    assert (total, inside, open_) == (
+        int(verdicts.sum()),
+        int(verdicts["yes"]),
+        int(verdicts["inconclusive"]),
+    )
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
@@ -49,7 +78,7 @@ def test_links_lead_to_files() -> None:
 
 def test_library_example_prints_what_it_says() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(code.strip().splitlines()) == 5
+    assert len([line for line in code.splitlines() if line.strip()]) == 5
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -37,7 +37,11 @@ def hand_made(errors: dict[str, list[float]], shifts: tuple[str, ...] = ("v2",))
                     "ratio_predicted": 0.5 + errors[rule][i],
                     "inside_range": "yes",
                 }
-                row |= {"ratio_measured_stderr": 0.03, "ratio_predicted_stderr": 0.04, "difference_stderr": 0.05}
+                row |= {
+                    "ratio_measured_stderr": 0.03,
+                    "ratio_predicted_stderr": 0.04,
+                    "difference_stderr": 0.05,
+                }
                 rows.append(row)
     return pd.DataFrame(rows)
 
