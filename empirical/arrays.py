@@ -110,8 +110,11 @@ def _save(folder: str | Path, value: Pairs | TestSet) -> Path:
         except OSError:  # an older save stands there; a folder cannot be replaced in one step
             if not (folder / "texts.json").is_file():
                 raise
-            shutil.rmtree(folder)
+            # Moved aside whole, then deleted: killed anywhere, no half-deleted folder stands under the name.
+            aside = Path(tempfile.mkdtemp(prefix=folder.name + ".", suffix=".old", dir=folder.parent))
+            os.replace(folder, aside / folder.name)
             os.replace(unfinished, folder)
+            shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
