@@ -5,7 +5,7 @@ mixtures are trained on samples no single-source run saw, and both land on the s
 started again in the same folder repeats no finished run.
 
 Examples:
-    python experiments/clip_mixtures.py                       the default study (8-10 minutes on 2 cores)
+    python experiments/clip_mixtures.py                       the default study (5-10 minutes on 2 cores)
     python experiments/clip_mixtures.py --preset smoke        a quick look (under a minute)
     python experiments/clip_mixtures.py --source "cc=cc12m/{00000..00099}.tar" --source "yfcc=yfcc/*.tar" \\
         --test-set imagenet=val/ --test-set sketch=sketch/ --reference imagenet
@@ -27,7 +27,7 @@ class Arguments:
     """Train CLIP on sources and mixtures; draw theory's predictions beside the measurements."""
 
     preset: Literal["smoke", "default", "full", "gpu"] = "default"
-    """smoke: under a minute; default: 8-10 minutes on 2 cores; full: overnight on a CPU; gpu: the full study on a GPU."""
+    """smoke: under a minute; default: 5-10 minutes on 2 cores; full: overnight on a CPU; gpu: the full study on a GPU."""
     out: Path = Path("runs/clip_mixtures")
     """Folder for records, tables and figures. Start again in the same folder to continue a stopped study."""
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")] = (
@@ -226,7 +226,7 @@ def next_command(arguments: Arguments) -> str:
     from empirical.presets import PRESETS
 
     if arguments.preset == "smoke":
-        return "python experiments/clip_mixtures.py    (the default study: six sources, 8-10 minutes)"
+        return "python experiments/clip_mixtures.py    (the default study: six sources, 5-10 minutes)"
     seeds = arguments.num_seeds or PRESETS[arguments.preset].num_seeds
     changed = ("--seed", "--out")
     kept = [word for word in sys.argv[1:] if not word.startswith(changed)]
