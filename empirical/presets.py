@@ -94,7 +94,7 @@ PRESETS = {
         recipe=Recipe(epochs=16, batch_size=32),
     ),
     "default": Preset(
-        description="six sources, eight two-source mixtures and the six-way one, ensembles, a noisy pool (5-10 minutes on 2 cores)",
+        description="six sources, eight pairs mixed and all six, ensembles, a noisy pool (5-10 minutes on 2 cores)",
         sources=ALL_SOURCES,
         sizes=(256, 512, 1024, 2048),
         num_seeds=2,
