@@ -71,6 +71,29 @@ def test_counts_of_mixtures_are_those_of_the_records() -> None:
     )
 
 
+def test_quoted_ray_slopes_are_those_of_the_records() -> None:
+    trends = pd.read_csv(ROOT / "paper_figures/records/clip_mixtures/trends.csv")
+    rays = trends[(trends["link"] == "dprime") & (trends["fit"] == "ray")].set_index(["sources", "shift"])
+    pool = "alt_text+junk:0.35 [filter={}]"
+    quoted = {
+        ("stock", "v2"): ".63 [.59, .67]",
+        ("snapshots", "odd_view"): ".62 [.58, .66]",
+        ("encyclopedia", "sketch"): ".87 [.73, 1.01]",
+        ("stock", "rendition"): ".66 [.60, .71]",
+        (pool.format("none"), "sketch"): ".22 [.12, .33]",
+        (pool.format("stock"), "sketch"): ".46 [.36, .57]",
+        (pool.format("snapshots"), "sketch"): ".38 [.32, .44]",
+        ("stock", "sketch"): ".59 [.53, .66]",
+        ("snapshots", "sketch"): ".27 [.20, .34]",
+    }
+    words = " ".join(README.split())
+    for key, text in quoted.items():
+        assert text in words, key
+        row = rays.loc[key]
+        numbers = [float(number) for number in re.findall(r"[\d.]+\d", text)]
+        assert numbers == pytest.approx([row["slope"], row["slope_low"], row["slope_high"]], abs=5.1e-3), key
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
