@@ -11,7 +11,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -91,16 +91,6 @@ class RunSpec:
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""
         return asdict(self)
-
-    @staticmethod
-    def from_dict(value: Mapping[str, Any]) -> "RunSpec":
-        """Inverse of `as_dict`."""
-        fields = dict(value)
-        fields["shares"] = tuple((source, share) for source, share in fields["shares"])
-        fields["draws"] = tuple(Draw(**draw) for draw in fields["draws"])
-        fields["heads"] = tuple(fields["heads"])
-        fields["filter"] = FilterSpec(**fields["filter"]) if fields["filter"] else None
-        return RunSpec(**fields)
 
 
 @dataclass(frozen=True)

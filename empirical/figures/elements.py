@@ -216,8 +216,18 @@ def dot(colour: str, marker: str = "o", filled: bool = True, size: float = 4.5, 
     )
 
 
-def legend_below(fig: Figure, handles: Sequence, labels: Sequence[str], font_size: float = 7.5) -> None:
-    """One legend for the whole figure, under the panels, in as many columns as its labels leave room for."""
+def legend_below(
+    fig: Figure, handles: Sequence, labels: Sequence[str], num_open: int = 0, font_size: float = 7.5
+) -> None:
+    """One legend for the whole figure, under the panels, in as many columns as its labels leave room for.
+
+    `num_open`: how many open-ended bars the figure shows; any gives them an entry. Nothing to name, no legend.
+    """
+    if num_open:
+        handle, words = open_ended_handle()
+        handles, labels = [*handles, handle], [*labels, words]
+    if not handles:
+        return
     room = 72 * fig.get_figwidth() - 12
     widths = [0.56 * font_size * len(label) + 4.2 * font_size for label in labels]
 

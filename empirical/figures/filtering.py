@@ -15,7 +15,6 @@ from empirical.figures.elements import (
     dot,
     legend_below,
     line_between,
-    open_ended_handle,
     percent_panel,
     readable,
     source_colours,
@@ -115,9 +114,5 @@ def draw_filtering(
             f"pool filtered by the CLIP of {readable(name)}",
             f"{readable(name)} itself (the filter's own line)",
         ]
-    if num_open:
-        handle, word = open_ended_handle()
-        handles.append(handle)
-        words.append(word)
-    legend_below(fig, handles, words)
+    legend_below(fig, handles, words, num_open)
     return save_figure(fig, path_stem)

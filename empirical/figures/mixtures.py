@@ -27,7 +27,6 @@ from empirical.figures.elements import (
     dot,
     legend_below,
     mixture_label,
-    open_ended_handle,
     percent_panel,
     readable,
     source_colours,
@@ -188,9 +187,4 @@ def _legend(
             dashed = curves and rule in (PRIMARY_RULE, "mediant")
             handles.append(dot(colour, marker, filled, size=3.6, line="--" if dashed else "none"))
             labels.append(label if rule in BASELINES else f"predicted: {label}")
-    if num_open:
-        handle, words = open_ended_handle()
-        handles.append(handle)
-        labels.append(words)
-    if handles:
-        legend_below(fig, handles, labels)
+    legend_below(fig, handles, labels, num_open)

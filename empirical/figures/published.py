@@ -18,7 +18,6 @@ from empirical.figures.elements import (
     OpenEnded,
     dot,
     legend_below,
-    open_ended_handle,
     percent_panel,
     probit_of,
     source_colours,
@@ -142,11 +141,7 @@ def draw_published(
     if others:
         handles.append(dot("#C8C8C8", ".", size=5.0))
         words.append("other groups")
-    if num_open:
-        handle, word = open_ended_handle()
-        handles.append(handle)
-        words.append(word)
-    legend_below(fig, handles, words)
+    legend_below(fig, handles, words, num_open)
     return save_figure(fig, path_stem)
 
 
