@@ -96,10 +96,11 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     """
     import numpy as np
 
-    from theory.figures import draw_dilution, draw_filtering
-    from theory.simulation import default_setting, mixing_table, num_mixing_jobs, place_curves
-    from theory.simulation_bias import finite_size_bias_table
-    from theory.simulation_filtering import default_filtering_setting, filtering_curves, filtering_table
+    from theory.panels.filtering import default_filtering_setting, filtering_curves, filtering_table
+    from theory.panels.filtering_figure import draw_filtering
+    from theory.panels.finite_size import finite_size_bias_table
+    from theory.panels.mixing import default_setting, mixing_table, num_mixing_jobs, place_curves
+    from theory.panels.mixing_figure import draw_dilution
 
     started = time.monotonic()
     check(arguments)

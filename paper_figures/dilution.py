@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from paper_figures.committed import read_table
-from theory.figures import draw_dilution
-from theory.simulation import default_setting, place_curves
+from theory.panels.mixing import default_setting, place_curves
+from theory.panels.mixing_figure import draw_dilution
 
 STUDY = "dilution_sim"
 

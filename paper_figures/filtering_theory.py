@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from paper_figures.committed import read_table
-from theory.figures import draw_filtering
-from theory.simulation_filtering import default_filtering_setting, filtering_curves
+from theory.panels.filtering import default_filtering_setting, filtering_curves
+from theory.panels.filtering_figure import draw_filtering
 
 STUDY = "dilution_sim"
 

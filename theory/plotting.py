@@ -38,6 +38,10 @@ PALETTE: dict[str, str] = {
     "black": "#000000",
     "olive": "#B8A800",
 }
+#: The palette in order, for `zip` with series.
+COLOURS: tuple[str, ...] = tuple(PALETTE.values())
+#: Keywords of `Axes.errorbar` for error bars behind points that are drawn by `plot`.
+ERROR_BAR: dict[str, Any] = {"fmt": "none", "elinewidth": 1.0, "capsize": 1.8, "zorder": 2}
 #: Markers in the order of the palette, so that no figure tells series apart by colour alone.
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "<")
 

@@ -14,8 +14,8 @@ from jaxtyping import Key
 from theory.classifiers import AveragingLaw, averaging_law
 from theory.gaussian import Target
 from theory.monte_carlo import sample_averaging
+from theory.panels.mixing import Setting
 from theory.reduced_problem import reduce_problem
-from theory.simulation import Setting
 
 if TYPE_CHECKING:
     import pandas as pd

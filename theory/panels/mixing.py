@@ -2,13 +2,13 @@
 
 `mixing_table` (Theorems 1, 2 and 2b) returns one pandas row per configuration and shift.
 `default_setting` is the world that the experiment shows. Filtering is swept in
-`theory.simulation_filtering`, the bias of the closed form in `theory.simulation_bias`.
+`theory.panels.filtering`, the bias of the closed form in `theory.panels.finite_size`.
 
 Every prediction is computed without looking at a simulation. Slopes are ratios of mean margins; where the leading order
 would be off by more than the standard errors (normalised heads, filtered data), the prediction carries the next order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from theory.brute_force import brute_force_averaging
 from theory.classifiers import AveragingLaw
 from theory.gaussian import Source, Target
 from theory.monte_carlo import MarginDraws, sample_averaging, sample_ensemble
+from theory.panels.panel import Progress, silent
 from theory.reduced_problem import ReducedProblem, reduce_problem
 from theory.trial_statistics import summarise
 
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLASSIFIERS = ("averaging", "ensemble_heads_each", "ensemble_heads_share", "normalised_ensemble")
-Progress = Callable[[str], None]
-
-
-def silent(message: str) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass(frozen=True, eq=False)

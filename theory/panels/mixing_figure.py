@@ -1,11 +1,6 @@
-"""The two figures of the dilution experiment: lines are predictions, points with error bars are simulations.
-
-`draw_dilution` shows Theorems 1, 2 and 2b, `draw_filtering` Theorem 3. Both read the tidy tables of the sweeps only (and the
-prediction curves that go with them), so they can be redrawn from CSV files. Matplotlib and pandas load with this module.
-"""
+"""The figure of Theorems 1, 2 and 2b and of the finite-d bias: lines are predictions, points with error bars simulations."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,10 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from theory.plotting import PALETTE, panel_letters, probit_axes, save_figure, use_style
+from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
 
-_COLOURS = list(PALETTE.values())
-_ERROR: dict[str, Any] = {"fmt": "none", "elinewidth": 1.0, "capsize": 1.8, "zorder": 2}
 _NAMES = {
     "averaging": "input mixing",
     "ensemble_heads_each": "output mixing, heads on n each",
@@ -68,13 +61,13 @@ def _plane(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> Non
         (shares[0], f"{second} only"),
     ]
     reach = float(rows["probit_ref_predicted"].max()) * 1.06
-    for colour, marker, (share, label) in zip(_COLOURS, "osD", shown, strict=False):
+    for colour, marker, (share, label) in zip(COLOURS, "osD", shown, strict=False):
         line = rows[rows["share"] == share].sort_values("n")
         slope = float(line["slope_predicted"].iloc[-1])
         ax.plot([0, reach], [0, slope * reach], color=colour, lw=1.5, label=label, zorder=1)
         x, y = line["probit_ref_simulated"], line["slope_simulated"] * line["probit_ref_simulated"]
         ax.errorbar(
-            x, y, xerr=line["probit_ref_stderr"], yerr=line["slope_stderr"] * x, ecolor=colour, **_ERROR
+            x, y, xerr=line["probit_ref_stderr"], yerr=line["slope_stderr"] * x, ecolor=colour, **ERROR_BAR
         )
         ax.plot(x, y, marker, color=colour, mec="white", mew=0.6, ms=6, zorder=3)
     ax.set(
@@ -94,7 +87,7 @@ def _slopes(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> No
     styles = {"averaging": ("o", "-"), "normalised_ensemble": ("D", "--")}
     handles: list[Line2D] = []
     for colour, (shift, rows) in zip(
-        _COLOURS, mixing[mixing["n"] == n].groupby("shift", sort=False), strict=False
+        COLOURS, mixing[mixing["n"] == n].groupby("shift", sort=False), strict=False
     ):
         # Plain ensembles lie on the mediant of input mixing and would hide it; they are in the table and in panel c.
         for classifier, (marker, dash) in styles.items():
@@ -134,7 +127,7 @@ def _points(
     if not len(rows):
         return
     y, error = rows[f"{quantity}_simulated"], rows[f"{quantity}_stderr"]
-    ax.errorbar(rows[x], y, yerr=error, ecolor=colour, **_ERROR)
+    ax.errorbar(rows[x], y, yerr=error, ecolor=colour, **ERROR_BAR)
     face, edge, size = ("none", colour, 8.5) if hollow else (colour, "white", 5.2)
     ax.plot(
         rows[x], y, marker, mfc=face, mec=edge, mew=1.0 if hollow else 0.5, ms=size, zorder=3, label=label
@@ -144,7 +137,7 @@ def _points(
 def _places(ax: Axes, mixing: pd.DataFrame, curves: pd.DataFrame) -> None:
     shift, share = mixing["shift"].iloc[0], float(curves["share"].iloc[0])
     rows = mixing[(mixing["shift"] == shift) & np.isclose(mixing["share"], share)]
-    looks = dict(zip(_NAMES, zip(_COLOURS, ("o", "^", "v", "D"), strict=False), strict=False))
+    looks = dict(zip(_NAMES, zip(COLOURS, ("o", "^", "v", "D"), strict=False), strict=False))
     for classifier, (colour, marker) in looks.items():
         line = curves[curves["classifier"] == classifier]
         group = rows[rows["classifier"] == classifier]
@@ -167,25 +160,27 @@ def _places(ax: Axes, mixing: pd.DataFrame, curves: pd.DataFrame) -> None:
 def _bias(ax: Axes, bias: pd.DataFrame) -> None:
     d = bias["d"].to_numpy(float)
     for colour, marker, column, label in (
-        (_COLOURS[0], "o", "bias_leading", "closed form, leading order"),
-        (_COLOURS[1], "s", "bias_second_order", "with the O(1/d) correction"),
+        (COLOURS[0], "o", "bias_leading", "closed form, leading order"),
+        (COLOURS[1], "s", "bias_second_order", "with the O(1/d) correction"),
     ):
         value, error = bias[column].abs().to_numpy(float), bias["probit_ref_stderr"].to_numpy(float)
         clear = value > 2 * error
         lower = np.minimum(error, 0.9 * value)
-        ax.errorbar(d[clear], value[clear], yerr=np.stack([lower, error])[:, clear], ecolor=colour, **_ERROR)
+        ax.errorbar(
+            d[clear], value[clear], yerr=np.stack([lower, error])[:, clear], ecolor=colour, **ERROR_BAR
+        )
         ax.plot(d[clear], value[clear], marker, color=colour, mec="white", mew=0.6, ms=6, label=label)
         # Not told apart from zero: shown as an upper limit, not as a point.
         ax.plot(d[~clear], (value + 2 * error)[~clear], "v", color=colour, mfc="none", ms=6, zorder=3)
     predicted = (bias["probit_ref_second_order"] - bias["probit_ref_leading"]).abs()
-    ax.plot(d, predicted, color=_COLOURS[0], lw=1.4, zorder=0, label="predicted bias, falls as 1/d")
+    ax.plot(d, predicted, color=COLOURS[0], lw=1.4, zorder=0, label="predicted bias, falls as 1/d")
     start = np.flatnonzero((bias["bias_second_order"].abs() > 2 * bias["probit_ref_stderr"]).to_numpy())
     if len(start):
         at = start[0]
         guide = bias["bias_second_order"].abs().to_numpy()[at] * (d[at] / d) ** 2
         seen = guide > 0.3 * bias["probit_ref_stderr"].min()
-        ax.plot(d[seen], guide[seen], color=_COLOURS[1], ls=":", lw=1.2, zorder=0, label="slope of 1/d²")
-    ax.plot([], [], "v", color=_COLOURS[1], mfc="none", label="upper limit (2 s.e.)")
+        ax.plot(d[seen], guide[seen], color=COLOURS[1], ls=":", lw=1.2, zorder=0, label="slope of 1/d²")
+    ax.plot([], [], "v", color=COLOURS[1], mfc="none", label="upper limit (2 s.e.)")
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(d, [f"{int(v)}" for v in d])
@@ -193,68 +188,6 @@ def _bias(ax: Axes, bias: pd.DataFrame) -> None:
     ax.set(xlabel=f"features d  (n = {ratio:g} d)", ylabel="|bias| of the reference margin")
     ax.set_title("The closed form's bias vanishes as 1/d")
     ax.legend(loc="lower left", fontsize=7.8)
-
-
-def draw_filtering(filtering: pd.DataFrame, curves: pd.DataFrame, stem: str | Path) -> list[Path]:
-    """Draw filtering.csv: slope and accuracy against the kept share for every filter and shift.
-
-    Args:
-        filtering: the table of `filtering_table`.
-        curves: smooth predictions from `filtering_curves`.
-        stem: path without suffix.
-
-    Returns:
-        Paths of the PNG and the PDF.
-    """
-    use_style()
-    shifts = list(dict.fromkeys(filtering["shift"]))
-    fig, axes = plt.subplots(2, len(shifts), figsize=(4.8 * len(shifts), 7.2), sharex=True, squeeze=False)
-    for column, shift in enumerate(shifts):
-        rows, lines = filtering[filtering["shift"] == shift], curves[curves["shift"] == shift]
-        _filtered_panel(axes[0, column], rows, lines, "slope", shift, legend=column == len(shifts) - 1)
-        _filtered_panel(axes[1, column], rows, lines, "probit_shift", shift)
-        probit_axes(axes[1, column], "y")
-        axes[1, column].set_xlabel("share of the pool kept")
-    panel_letters(list(axes.flat))
-    return save_figure(fig, stem)
-
-
-def _filtered_panel(
-    ax: Axes, rows: pd.DataFrame, lines: pd.DataFrame, quantity: str, shift: str, legend: bool = False
-) -> None:
-    slope = quantity == "slope"
-    for colour, marker, (name, line) in zip(
-        _COLOURS, "os", lines.groupby("filter", sort=False), strict=False
-    ):
-        own = float(line["filter_slope"].iloc[0])
-        points = rows[np.isclose(rows["filter_slope"], own)].sort_values("kept_predicted")
-        ax.plot(line["kept"], line[quantity], color=colour, lw=1.5, zorder=1, label=str(name))
-        y, error = points[f"{quantity}_simulated"], points[f"{quantity}_stderr"]
-        ax.errorbar(points["kept_simulated"], y, yerr=error, ecolor=colour, **_ERROR)
-        ax.plot(points["kept_simulated"], y, marker, color=colour, mec="white", mew=0.6, ms=6, zorder=3)
-        if slope:
-            ax.axhline(own, color=colour, ls="--", lw=1.1, zorder=0)
-    raw = rows[np.isneginf(rows["threshold"])]
-    if len(raw):
-        ax.axhline(float(raw[f"{quantity}_predicted"].iloc[0]), color="0.4", ls=":", lw=1.2, zorder=0)
-    ax.set_xscale("log")
-    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= 0.9 * lines["kept"].min()]
-    ax.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
-    ax.minorticks_off()
-    pairs = f"{int(rows['pool_size'].iloc[0]):,} pairs"
-    if slope:
-        ax.set_ylabel("slope: robustness on the shift")
-        ax.set_title(f"Filtering turns the line (“{shift}”)")
-        if legend:
-            handles, labels = ax.get_legend_handles_labels()
-            handles += [
-                Line2D([], [], color="0.4", ls="--", lw=1.1),
-                Line2D([], [], color="0.4", ls=":", lw=1.2),
-            ]
-            ax.legend(handles, [*labels, "the filter's own slope", "unfiltered pool"], loc=(0.45, 0.07))
-    else:
-        ax.set_ylabel(f"accuracy on shift “{shift}”")
-        ax.set_title(f"and moves the model along it ({pairs})")
 
 
 def _power(n: float) -> str:

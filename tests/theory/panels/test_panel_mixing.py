@@ -6,8 +6,9 @@ import pytest
 from theory.brute_force import brute_force_classifiers
 from theory.gaussian import margin
 from theory.monte_carlo import sample_averaging, sample_ensemble
-from theory.reduced_problem import reduce_problem
-from theory.simulation import (
+from theory.panels.filtering import default_filtering_setting, filtering_curves, filtering_table
+from theory.panels.finite_size import finite_size_bias_table
+from theory.panels.mixing import (
     CLASSIFIERS,
     default_setting,
     mixing_table,
@@ -16,8 +17,7 @@ from theory.simulation import (
     predicted_margins,
     predicted_slopes,
 )
-from theory.simulation_bias import finite_size_bias_table
-from theory.simulation_filtering import default_filtering_setting, filtering_curves, filtering_table
+from theory.reduced_problem import reduce_problem
 from theory.trial_statistics import agreement, summarise
 
 KEY = jax.random.key(77)

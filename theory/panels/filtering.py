@@ -23,7 +23,7 @@ from theory.filtering import (
     with_shuffled_captions,
 )
 from theory.gaussian import Source, Target
-from theory.simulation import Progress, silent
+from theory.panels.panel import Progress, silent
 from theory.thresholds import leading_places, threshold_for_kept_share
 from theory.trial_statistics import summarise
 

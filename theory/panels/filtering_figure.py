@@ -1,0 +1,71 @@
+"""Theorem 3's figure: slope and accuracy against the kept share; lines are predictions, points with error bars simulations."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
+
+
+def draw_filtering(filtering: pd.DataFrame, curves: pd.DataFrame, stem: str | Path) -> list[Path]:
+    """Draw filtering.csv: slope and accuracy against the kept share for every filter and shift.
+
+    Args:
+        filtering: the table of `filtering_table`.
+        curves: smooth predictions from `filtering_curves`.
+        stem: path without suffix.
+
+    Returns:
+        Paths of the PNG and the PDF.
+    """
+    use_style()
+    shifts = list(dict.fromkeys(filtering["shift"]))
+    fig, axes = plt.subplots(2, len(shifts), figsize=(4.8 * len(shifts), 7.2), sharex=True, squeeze=False)
+    for column, shift in enumerate(shifts):
+        rows, lines = filtering[filtering["shift"] == shift], curves[curves["shift"] == shift]
+        _filtered_panel(axes[0, column], rows, lines, "slope", shift, legend=column == len(shifts) - 1)
+        _filtered_panel(axes[1, column], rows, lines, "probit_shift", shift)
+        probit_axes(axes[1, column], "y")
+        axes[1, column].set_xlabel("share of the pool kept")
+    panel_letters(list(axes.flat))
+    return save_figure(fig, stem)
+
+
+def _filtered_panel(
+    ax: Axes, rows: pd.DataFrame, lines: pd.DataFrame, quantity: str, shift: str, legend: bool = False
+) -> None:
+    slope = quantity == "slope"
+    for colour, marker, (name, line) in zip(COLOURS, "os", lines.groupby("filter", sort=False), strict=False):
+        own = float(line["filter_slope"].iloc[0])
+        points = rows[np.isclose(rows["filter_slope"], own)].sort_values("kept_predicted")
+        ax.plot(line["kept"], line[quantity], color=colour, lw=1.5, zorder=1, label=str(name))
+        y, error = points[f"{quantity}_simulated"], points[f"{quantity}_stderr"]
+        ax.errorbar(points["kept_simulated"], y, yerr=error, ecolor=colour, **ERROR_BAR)
+        ax.plot(points["kept_simulated"], y, marker, color=colour, mec="white", mew=0.6, ms=6, zorder=3)
+        if slope:
+            ax.axhline(own, color=colour, ls="--", lw=1.1, zorder=0)
+    raw = rows[np.isneginf(rows["threshold"])]
+    if len(raw):
+        ax.axhline(float(raw[f"{quantity}_predicted"].iloc[0]), color="0.4", ls=":", lw=1.2, zorder=0)
+    ax.set_xscale("log")
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= 0.9 * lines["kept"].min()]
+    ax.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    ax.minorticks_off()
+    pairs = f"{int(rows['pool_size'].iloc[0]):,} pairs"
+    if slope:
+        ax.set_ylabel("slope: robustness on the shift")
+        ax.set_title(f"Filtering turns the line (“{shift}”)")
+        if legend:
+            handles, labels = ax.get_legend_handles_labels()
+            handles += [
+                Line2D([], [], color="0.4", ls="--", lw=1.1),
+                Line2D([], [], color="0.4", ls=":", lw=1.2),
+            ]
+            ax.legend(handles, [*labels, "the filter's own slope", "unfiltered pool"], loc=(0.45, 0.07))
+    else:
+        ax.set_ylabel(f"accuracy on shift “{shift}”")
+        ax.set_title(f"and moves the model along it ({pairs})")

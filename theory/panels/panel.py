@@ -1,0 +1,40 @@
+"""What a panel of the dilution experiment promises: tables from a key, a figure from the tables, and its finding in words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Told once per finished step with a few words about it.
+Progress: TypeAlias = Callable[[str], None]
+Tables: TypeAlias = "Mapping[str, pd.DataFrame]"
+
+
+def silent(message: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: a question, the sweep that answers it, the figure and the finding.
+
+    Attributes:
+        name: as `--panel` takes it; also the stem of the figure.
+        question: what the panel answers, one sentence.
+        tables: names of the CSV files that `compute` fills.
+        num_steps: how often `compute` reports progress.
+        compute: (random key, progress) -> tables by name.
+        draw: (tables by name, path without suffix) -> paths of PNG and PDF; reads nothing but the tables.
+        summarise: tables by name -> the finding in a few lines.
+    """
+
+    name: str
+    question: str
+    tables: tuple[str, ...]
+    num_steps: int
+    compute: Callable[[Any, Progress], "dict[str, pd.DataFrame]"]
+    draw: Callable[["Mapping[str, pd.DataFrame]", Path], list[Path]]
+    summarise: Callable[["Mapping[str, pd.DataFrame]"], list[str]]
