@@ -44,6 +44,16 @@ def summarise(margins: ArrayLike, reference: int = 0) -> Summary:
     )
 
 
+def _judged_names(table: "pd.DataFrame") -> list[str]:
+    names = [str(column).removesuffix("_predicted") for column in table.columns]
+    return [name for name in names if f"{name}_predicted" in table and f"{name}_simulated" in table]
+
+
+def is_judged(table: "pd.DataFrame") -> bool:
+    """Whether a table holds predictions beside simulations, so that `agreement` says something."""
+    return bool(_judged_names(table))
+
+
 def agreement(table: "pd.DataFrame", num_stderr: float | int = 4.0) -> "pd.Series[bool]":
     """For each row, whether every simulated quantity lies within k standard errors of its prediction.
 
@@ -53,10 +63,7 @@ def agreement(table: "pd.DataFrame", num_stderr: float | int = 4.0) -> "pd.Serie
     import pandas as pd
 
     agrees = pd.Series(True, index=table.index)
-    for column in table.columns:
-        name = str(column).removesuffix("_predicted")
-        if name == column or f"{name}_simulated" not in table:
-            continue
-        error = (table[f"{name}_simulated"] - table[column]).abs()
+    for name in _judged_names(table):
+        error = (table[f"{name}_simulated"] - table[f"{name}_predicted"]).abs()
         agrees &= error <= num_stderr * table[f"{name}_stderr"] + 1e-9
     return agrees

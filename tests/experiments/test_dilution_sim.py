@@ -9,19 +9,24 @@ import pytest
 
 from experiments import dilution_sim
 from experiments.dilution_sim import Arguments, check, run
+from theory.panels.dilution import DilutionOptions
+from theory.panels.filtering import FilteringOptions
+from theory.panels.registry import PANEL_NAMES, build_panels
 from theory.trial_statistics import agreement
 
 SMALL = {
-    "num_features": 30,
-    "sizes": (40, 400, 10**4, 10**6, 10**9),
-    "num_trials": 4000,
-    "num_brute_force_trials": 300,
-    "filter_features": 30,
-    "pool_size": 500,
-    "kept_shares": (1.0, 0.6, 0.3, 0.1),
-    "num_pools": 300,
-    "bias_features": (8, 32, 128),
-    "num_bias_trials": 8000,
+    "panel": ("dilution", "filtering"),
+    "dilution": DilutionOptions(
+        num_features=30,
+        sizes=(40, 400, 10**4, 10**6, 10**9),
+        num_trials=4000,
+        num_brute_force_trials=300,
+        bias_features=(8, 32, 128),
+        num_bias_trials=8000,
+    ),
+    "filtering": FilteringOptions(
+        filter_features=30, pool_size=500, kept_shares=(1.0, 0.6, 0.3, 0.1), num_pools=300
+    ),
     "quiet": True,
 }
 
@@ -70,7 +75,7 @@ def test_filters_better_and_worse_than_the_pool(folder):
 def test_provenance_names_config_seed_versions_device_and_time(folder):
     record = json.loads((folder / "provenance.json").read_text())
     assert record["seed"] == 0
-    assert record["config"]["sizes"] == list(SMALL["sizes"])
+    assert record["config"]["dilution"]["sizes"] == list(SMALL["dilution"].sizes)
     assert record["versions"]["jax"]
     assert record["device"] == "cpu"
     assert record["seconds"] > 0
@@ -84,16 +89,36 @@ def test_same_seed_same_tables(tmp_path, folder):
         )
 
 
+def test_a_panel_alone_gives_the_same_numbers(tmp_path, folder):
+    table = run(Arguments(out=tmp_path / "one", **{**SMALL, "panel": ("filtering",)}))
+    assert list(table) == ["filtering"]
+    expected = pd.read_csv(folder / "filtering.csv")
+    pd.testing.assert_frame_equal(table["filtering"], expected, check_dtype=False, rtol=1e-12)
+
+
+def test_every_panel_says_what_it_asks_and_writes():
+    panels = build_panels()
+    assert tuple(panels) == PANEL_NAMES
+    written = [name for panel in panels.values() for name in panel.tables]
+    assert len(set(written)) == len(written)
+    for panel in panels.values():
+        assert panel.question.endswith("?")
+        assert panel.num_steps >= 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_shares": 2}, "--num-shares"),
-        ({"num_pools": 1}, "--num-pools"),
-        ({"sizes": (0,)}, "at least 1"),
-        ({"sizes": ()}, "--sizes"),
-        ({"brute_force_sizes": (45,)}, "multiple of 10"),
-        ({"kept_shares": (0.001,)}, "--kept-shares"),
-        ({"kept_shares": (1.5,)}, "--kept-shares"),
+        ({"panel": ("moon",)}, "no panel 'moon'; there are: dilution"),
+        ({"dilution": DilutionOptions(num_shares=2)}, "--num-shares"),
+        ({"dilution": DilutionOptions(num_trials=1)}, "--num-trials"),
+        ({"dilution": DilutionOptions(num_features=7)}, "--num-features"),
+        ({"dilution": DilutionOptions(sizes=(0,))}, "at least 1"),
+        ({"dilution": DilutionOptions(sizes=())}, "--sizes"),
+        ({"dilution": DilutionOptions(brute_force_sizes=(45,))}, "multiple of 10"),
+        ({"filtering": FilteringOptions(num_pools=1)}, "--num-pools"),
+        ({"filtering": FilteringOptions(kept_shares=(0.001,))}, "--kept-shares"),
+        ({"filtering": FilteringOptions(kept_shares=(1.5,))}, "--kept-shares"),
     ],
 )
 def test_bad_arguments_are_named_before_any_time_is_spent(change, message):
@@ -116,7 +141,7 @@ def test_help_explains_every_argument():
         "--num-pools",
     ):
         assert field in result.stdout
-    assert "mediant" in result.stdout
+    assert "mixing turns the line" in result.stdout
 
 
 def test_errors_on_the_command_line_are_one_line(capsys, monkeypatch, tmp_path):

@@ -4,7 +4,7 @@
 the experiment shows, with a filter more robust than the pool and one less robust.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,38 @@ from theory.filtering import (
 from theory.gaussian import Source, Target
 from theory.panels.panel import Progress, silent
 from theory.thresholds import leading_places, threshold_for_kept_share
-from theory.trial_statistics import summarise
+from theory.trial_statistics import agreement, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class FilteringOptions:
+    """A noisy pool filtered by pre-trained models."""
+
+    filter_features: int = 200
+    """d of the filtering simulations (at least 8)."""
+    pool_size: int = 2_000
+    """Image-text pairs in the pool before filtering."""
+    kept_shares: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
+    """Shares of the pool to keep; 1 is the unfiltered pool."""
+    num_pools: int = 200
+    """Pools drawn per filter."""
+
+    def check(self) -> None:
+        """Refuse options that would fail later.
+
+        Raises:
+            ValueError: naming the option, its value and what is allowed.
+        """
+        if self.num_pools < 2:
+            raise ValueError(f"--num-pools must be at least 2 for a standard error, got {self.num_pools}")
+        shares = self.kept_shares
+        if min(shares, default=0.0) * self.pool_size < 10 or max(shares) > 1:
+            raise ValueError(
+                f"--kept-shares must lie in (0, 1] and keep at least 10 of the {self.pool_size} pairs, got {list(shares)}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,3 +219,40 @@ def filtering_curves(
 
     frames = [curve(name, shift) for name in setting.filters for shift in setting.shifts]
     return pd.concat(frames, ignore_index=True)
+
+
+def num_filtering_steps(options: FilteringOptions) -> int:
+    """How often `filtering_tables` reports progress."""
+    return len(default_filtering_setting(options.filter_features).filters)
+
+
+def filtering_tables(
+    key: Key[Array, ""], options: FilteringOptions | None = None, progress: Progress = silent
+) -> "dict[str, pd.DataFrame]":
+    """The panel's table `filtering` (see `filtering_table`) for the default setting.
+
+    Raises:
+        ValueError: options outside their range.
+    """
+    options = options or FilteringOptions()
+    options.check()
+    setting = default_filtering_setting(options.filter_features)
+    table = filtering_table(key, setting, options.kept_shares, options.pool_size, options.num_pools, progress)
+    return {"filtering": table}
+
+
+def filtering_summary(tables: "Mapping[str, pd.DataFrame]") -> list[str]:
+    """How far each filter turned the line."""
+    filtering = tables["filtering"]
+    agrees = agreement(filtering)
+    lines = [f"Filtering: {agrees.mean():.1%} of {len(agrees)} rows within 4 standard errors of Theorem 3"]
+    for shift, rows in filtering.groupby("shift", sort=False):
+        raw = rows[np.isneginf(rows["threshold"])]
+        pool = f"pool {raw['slope_simulated'].iloc[0]:.2f}; " if len(raw) else ""
+        ends = rows.loc[rows.groupby("filter_slope")["kept_predicted"].idxmin()].sort_values("filter_slope")
+        told = [
+            f"filter {row.filter_slope:.2f} -> {row.slope_simulated:.2f} at {row.kept_predicted:.0%} kept"
+            for row in ends.itertuples()
+        ]
+        lines.append(f"Filtering, slope on “{shift}”: {pool}" + ", ".join(told))
+    return lines

@@ -1,5 +1,6 @@
 """Theorem 3's figure: slope and accuracy against the kept share; lines are predictions, points with error bars simulations."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,20 +9,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from theory.panels.filtering import default_filtering_setting, filtering_curves
 from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
 
 
-def draw_filtering(filtering: pd.DataFrame, curves: pd.DataFrame, stem: str | Path) -> list[Path]:
-    """Draw filtering.csv: slope and accuracy against the kept share for every filter and shift.
+def draw_filtering(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[Path]:
+    """Draw slope and accuracy against the kept share for every filter and shift.
 
     Args:
-        filtering: the table of `filtering_table`.
-        curves: smooth predictions from `filtering_curves`.
+        tables: `filtering` of `theory.panels.filtering.filtering_tables`; the smooth lines are the closed forms again.
         stem: path without suffix.
 
     Returns:
         Paths of the PNG and the PDF.
     """
+    filtering = tables["filtering"]
+    setting = default_filtering_setting(int(filtering["d"].iloc[0]))
+    smallest = float(filtering["kept_predicted"].min())
+    curves = filtering_curves(setting, int(filtering["pool_size"].iloc[0]), smallest)
     use_style()
     shifts = list(dict.fromkeys(filtering["shift"]))
     fig, axes = plt.subplots(2, len(shifts), figsize=(4.8 * len(shifts), 7.2), sharex=True, squeeze=False)

@@ -1,5 +1,6 @@
 """The figure of Theorems 1, 2 and 2b and of the finite-d bias: lines are predictions, points with error bars simulations."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from theory.panels.mixing import default_setting, place_curves
 from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
 
 _NAMES = {
@@ -18,25 +20,24 @@ _NAMES = {
 }
 
 
-def draw_dilution(
-    mixing: pd.DataFrame,
-    bias: pd.DataFrame,
-    curves: pd.DataFrame,
-    stem: str | Path,
-    source_names: tuple[str, str] = ("first", "second"),
-) -> list[Path]:
-    """Draw mixing.csv: the lines of sources and mixtures, slope against share, place against n, and the finite-d bias.
+def draw_dilution(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[Path]:
+    """Draw the lines of sources and mixtures, slope against share, place against n, and the finite-d bias.
 
     Args:
-        mixing: the table of `mixing_table`.
-        bias: the table of `finite_size_bias_table`.
-        curves: smooth predictions from `place_curves`.
+        tables: `mixing` and `finite_d_bias` of `theory.panels.dilution.dilution_tables`; the smooth lines are the closed
+            forms again.
         stem: path without suffix.
-        source_names: names of the two sources, the one with the share first.
 
     Returns:
         Paths of the PNG and the PDF.
     """
+    mixing, bias = tables["mixing"], tables["finite_d_bias"]
+    setting = default_setting(int(mixing["d"].iloc[0]))
+    shares = mixing["share"].unique()
+    middle = float(shares[np.abs(shares - 0.5).argmin()])
+    grid = np.geomspace(mixing["n"].min(), mixing["n"].max(), 60)
+    curves = place_curves(setting, middle, list(grid))
+    source_names = (setting.sources[0].name, setting.sources[1].name)
     use_style()
     fig, axes = plt.subplots(2, 2, figsize=(10.2, 7.8))
     _plane(axes[0, 0], mixing, source_names)
