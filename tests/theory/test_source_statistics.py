@@ -51,22 +51,22 @@ def test_single_precision(float32):
     np.testing.assert_allclose(found.noises, 500, rtol=1e-6)
 
 
+def refused(message: str, *arguments: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        SourceStatistics(*arguments)
+
+
 def test_bad_input_raises_with_the_value():
-    eye = np.eye(2)
-    cases: tuple[tuple[str, tuple[Any, ...]], ...] = (
-        (r"signals must have shape \(T, S\) or \(S,\)", (np.ones((1, 1, 2)), eye, 1.0)),
-        (r"grams must have shape \(1, 2, 2\) or fit it, got \(3, 3\)", ([1.0, 2.0], np.eye(3), 1.0)),
-        (r"noises must have shape \(1, 2\) or fit it, got \(3,\)", ([1.0, 2.0], eye, np.ones(3))),
-        (r"every entry of signals must be finite, got nan", ([1.0, np.nan], eye, 1.0)),
-        (r"every entry of noises must be >= 0, got -1", ([1.0, 2.0], eye, [1.0, -1.0])),
-        (r"gram of target 1 must be symmetric", ([1.0, 2.0], [[1.0, 0.5], [0.0, 1.0]], 1.0)),
-        (r"no negative eigenvalue .* got -0.5", ([1.0, 2.0], [[4.0, 3.0], [3.0, 1.0]], 1.0)),
-        (r"no negative eigenvalue", ([1.0, 2.0], [[0.0, 1.0], [1.0, 1.0]], 1.0)),
-        (r"one name for each source is needed, 2 in all, got 1", ([1.0, 2.0], eye, 1.0, ["a"])),
-    )
-    for message, arguments in cases:
-        with pytest.raises(ValueError, match=message):
-            SourceStatistics(*arguments)
+    eye, two = np.eye(2), [1.0, 2.0]
+    refused(r"signals must have shape \(T, S\) or \(S,\)", np.ones((1, 1, 2)), eye, 1.0)
+    refused(r"grams must have shape \(1, 2, 2\) or fit it, got \(3, 3\)", two, np.eye(3), 1.0)
+    refused(r"noises must have shape \(1, 2\) or fit it, got \(3,\)", two, eye, np.ones(3))
+    refused(r"every entry of signals must be finite, got nan", [1.0, np.nan], eye, 1.0)
+    refused(r"every entry of noises must be >= 0, got -1", two, eye, [1.0, -1.0])
+    refused(r"gram of target 1 must be symmetric", two, [[1.0, 0.5], [0.0, 1.0]], 1.0)
+    refused(r"no negative eigenvalue .* got -0.5", two, [[4.0, 3.0], [3.0, 1.0]], 1.0)
+    refused(r"no negative eigenvalue", two, [[0.0, 1.0], [1.0, 1.0]], 1.0)
+    refused(r"one name for each source is needed, 2 in all, got 1", two, eye, 1.0, ["a"])
     found = SourceStatistics([1.0, 2.0], eye, 1.0)
     with pytest.raises(ValueError, match=r"each of the 2 sources, got \(3,\)"):
         found.margins([1, 2, 3])
