@@ -50,15 +50,13 @@ def whiten_problem(
     Source: Section 10.
     """
     d = check_dimensions(*sources, *targets)
-    common = sources[0].covariance
-    matrices = [
-        np.asarray(cov.as_matrix(s.covariance, d) if common.ndim == 2 else s.covariance) for s in sources
-    ]
-    first = np.broadcast_to(np.asarray(common, np.float64), matrices[0].shape)
+    widest = max(source.covariance.ndim for source in sources)
+    shape = (d,) * max(widest, 1)
+    forms = [cov.as_matrix(s.covariance, d) if widest == 2 else s.covariance for s in sources]
+    matrices = [np.broadcast_to(np.asarray(form, np.float64), shape) for form in forms]
+    first = matrices[0]
     for source, matrix in zip(sources, matrices, strict=True):
-        if matrix.ndim > max(first.ndim, 1) or not np.allclose(
-            matrix, first, rtol=1e-6, atol=1e-9 * np.abs(first).max()
-        ):
+        if not np.allclose(matrix, first, rtol=1e-6, atol=1e-9 * np.abs(first).max()):
             raise ValueError(
                 f"whitening needs one covariance common to all sources, that of {source.name!r} differs from that "
                 f"of {sources[0].name!r} by up to {np.abs(matrix - first).max():.3g}"
@@ -72,7 +70,7 @@ def whiten_problem(
         return np.linalg.solve(root, values) if root.ndim == 2 else (values.T / root).T
 
     def whitened_covariance(target: Target) -> Any:
-        ratio = cov.proportionality(common, target.covariance, d)
+        ratio = cov.proportionality(sources[0].covariance, target.covariance, d)
         if ratio is not None:
             return ratio  # exactly isotropic, whatever the rounding of the root
         matrix = whiten(whiten(np.asarray(cov.as_matrix(target.covariance, d), np.float64)).T)
