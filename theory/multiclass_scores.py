@@ -12,6 +12,7 @@ differences between pairs of classes as Gaussian noise. `ScoreLaw.sample_accurac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
@@ -65,6 +66,11 @@ def two_variance_accuracy(
     m, right, other = (as_float_array(x)[..., None] for x in (signal, right_variance, other_variance))
     require(right >= 0, right, "right_variance must be >= 0")
     require(other > 0, other, "other_variance must be > 0")
+    return _two_variances(m, right, other, num_classes)
+
+
+@jax.jit
+def _two_variances(m: Array, right: Array, other: Array, num_classes: Array | int) -> Array:
     g = jnp.asarray(_NODES, m.dtype)
     weights = jnp.exp(-(g**2) / 2)
     powers = (num_classes - 1) * log_ndtr((m + jnp.sqrt(right) * g) / jnp.sqrt(other))
@@ -91,26 +97,11 @@ class ScoreLaw:
 
     def variances(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Mean variances v_r of the right score and v_o of the others, both less what all scores share."""
-        k = self.means.shape[0]
-        right = jnp.einsum("jjj->j", self.covariances)
-        crossed = (jnp.einsum("jjk->j", self.covariances) - right) / (k - 1)
-        others = (jnp.einsum("jkk->j", self.covariances) - right) / (k - 1)
-        if k == 2:  # one other score: only the variance of the difference means anything
-            half = (right + others - 2 * crossed).mean() / 2
-            return half, half
-        everything = self.covariances.sum((1, 2))
-        pairs = everything - right - 2 * (k - 1) * crossed - (k - 1) * others
-        shared = pairs / ((k - 1) * (k - 2))
-        return (right - 2 * crossed + shared).mean(), (others - shared).mean()
+        return _variances(self.covariances)
 
     def spreads(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Variances over classes of the mean lead: between true classes, and between rivals of one true class."""
-        k = self.means.shape[0]
-        leads = jnp.diagonal(self.means)[:, None] - self.means
-        ease = leads.sum(1) / (k - 1)
-        off_diagonal = ~jnp.eye(k, dtype=bool)
-        rivals = jnp.where(off_diagonal, (leads - ease[:, None]) ** 2, 0).sum() / (k * (k - 1))
-        return jnp.mean((ease - self.signal) ** 2), rivals
+        return _spreads(self.means)
 
     @property
     def dprime(self) -> Float[Array, ""]:
@@ -129,12 +120,40 @@ class ScoreLaw:
 
     def sample_accuracy(self, key: Key[Array, ""], num_draws: int) -> tuple[float, float]:
         """Accuracy and its standard error from `num_draws` score vectors of every class, drawn from this law."""
-        k = self.means.shape[0]
-        noise = jax.random.normal(key, (k, num_draws, k), self.means.dtype)
-        roots = jax.vmap(symmetric_root)(self.covariances)
-        scores = self.means[:, None, :] + jnp.einsum("jmk,jkl->jml", noise, roots)
-        right = np.asarray(scores.argmax(-1) == jnp.arange(k)[:, None], np.float64)
+        right = np.asarray(_hits(key, self.means, self.covariances, num_draws), np.float64)
         return float(right.mean()), float(np.sqrt((right.mean(1) * (1 - right.mean(1))).mean() / right.size))
+
+
+@jax.jit
+def _variances(covariances: Array) -> tuple[Array, Array]:
+    k = covariances.shape[0]
+    right = jnp.einsum("jjj->j", covariances)
+    crossed = (jnp.einsum("jjk->j", covariances) - right) / (k - 1)
+    others = (jnp.einsum("jkk->j", covariances) - right) / (k - 1)
+    if k == 2:  # one other score: only the variance of the difference means anything
+        half = (right + others - 2 * crossed).mean() / 2
+        return half, half
+    everything = covariances.sum((1, 2))
+    pairs = everything - right - 2 * (k - 1) * crossed - (k - 1) * others
+    shared = pairs / ((k - 1) * (k - 2))
+    return (right - 2 * crossed + shared).mean(), (others - shared).mean()
+
+
+@jax.jit
+def _spreads(means: Array) -> tuple[Array, Array]:
+    k = means.shape[0]
+    leads = jnp.diagonal(means)[:, None] - means
+    ease = leads.sum(1) / (k - 1)
+    rivals = jnp.where(~jnp.eye(k, dtype=bool), (leads - ease[:, None]) ** 2, 0).sum() / (k * (k - 1))
+    return jnp.var(ease), rivals
+
+
+@partial(jax.jit, static_argnames="num_draws")
+def _hits(key: Array, means: Array, covariances: Array, num_draws: int) -> Array:
+    k = means.shape[0]
+    noise = jax.random.normal(key, (k, num_draws, k), means.dtype)
+    scores = means[:, None, :] + jnp.einsum("jmk,jkl->jml", noise, symmetric_root(covariances))
+    return scores.argmax(-1) == jnp.arange(k)[:, None]
 
 
 def symmetric_root(matrix: Float[Array, "*b k k"]) -> Float[Array, "*b k k"]:
