@@ -14,8 +14,10 @@ In scikit-learn's terms (targets y, `fit_intercept=False`): Ridge(alpha=nλ), Lo
 LinearSVC(loss="hinge", C=1/(nλ)).
 """
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,10 +32,11 @@ from theory import covariance as cov
 from theory.arrays import ArrayLike, Scalar, as_float_array, is_concrete, require
 from theory.gaussian import Source, check_dimensions
 from theory.learners_hinge import hard_margin, hinge_path
-from theory.learners_smooth import newton_path, ridge_path
+from theory.learners_smooth import smooth_path
 from theory.losses import HINGE, LOGISTIC, SQUARE, Loss
 
 _MAX_ITERATIONS = 100
+_SMALL_PROBLEM = 1 << 20  # numbers in the samples of one problem
 
 
 class UncertifiedOptimum(UserWarning):
@@ -133,15 +136,13 @@ def train(
     lambdas = lambdas.astype(u.dtype)
     flat, path = u.reshape(-1, *u.shape[-2:]), jnp.atleast_1d(lambdas)
     goal = _tolerance(tolerance, loss, u.dtype)
-    if loss.name == SQUARE.name:
-        results = ridge_path(flat, path)
-    elif loss.smooth:
-        results = newton_path(flat, path, goal, loss, max_iterations)
+    if loss.smooth:
+        program = partial(smooth_path, loss=loss, max_iterations=max_iterations)
     elif loss.name == HINGE.name:
-        results = hinge_path(flat, path, goal, max_iterations)
+        program = partial(hinge_path, max_iterations=max_iterations)
     else:
         raise ValueError(f"no solver for the loss {loss.name!r}: a smooth loss or the hinge is needed")
-    return _finish(results, u, lambdas, goal)
+    return _finish(_on_all_cores(program, flat, path, goal), u, lambdas, goal)
 
 
 def train_ridge(
@@ -182,7 +183,8 @@ def train_hard_margin(
     """
     u = _checked_samples(samples)
     goal = _tolerance(tolerance, HINGE, u.dtype)
-    *results, smallest = hard_margin(u.reshape(-1, *u.shape[-2:]), goal, max_iterations)
+    program = partial(hard_margin, max_iterations=max_iterations)
+    *results, smallest = _on_all_cores(program, u.reshape(-1, *u.shape[-2:]), goal)
     if is_concrete(smallest):
         _check_finite(results[0], u)
         failed = np.flatnonzero(~(np.asarray(smallest) > 0))
@@ -224,6 +226,28 @@ def train_lda(samples: ArrayLike, counts: Sequence[int] | None = None) -> Float[
     weights = jnp.linalg.solve(within, u.mean(-2)[..., None])[..., 0]
     _check_finite(weights.reshape(-1, d), u)
     return weights
+
+
+def _on_all_cores(
+    program: Callable[..., tuple[Array, ...]], samples: Array, *rest: Array
+) -> tuple[Array, ...]:
+    """Run a program that takes problems one by one on equal parts of them at the same time, one part for each core."""
+    num_problems, cores = samples.shape[0], os.cpu_count() or 1
+    few = num_problems < 2 * cores
+    large = samples.size > _SMALL_PROBLEM * num_problems  # keeps all cores busy by itself
+    if cores == 1 or few or large or not is_concrete(samples, rest) or jax.default_backend() != "cpu":
+        return program(samples, jnp.arange(num_problems), *rest)
+    # Indices are handed out, not slices, which would copy the samples; equal numbers of them share one compilation.
+    parts = np.array_split(np.arange(num_problems), cores)
+    padded = [np.resize(part, len(parts[0])) for part in parts]
+    with ThreadPoolExecutor(cores) as pool:
+        results = list(
+            pool.map(lambda i: jax.block_until_ready(program(samples, jnp.asarray(i), *rest)), padded)
+        )
+    return jax.tree.map(
+        lambda *values: jnp.concatenate([v[: len(part)] for v, part in zip(values, parts, strict=True)]),
+        *results,
+    )
 
 
 def _checked_samples(samples: ArrayLike) -> Array:

@@ -24,9 +24,9 @@ def _longest(*pairs: tuple[Array, Array]) -> Array:
 
 @partial(jax.jit, static_argnames=("max_iterations",))
 def hinge_path(
-    samples: Array, lambdas: Array, tolerance: Array, max_iterations: int
+    samples: Array, which: Array, lambdas: Array, tolerance: Array, max_iterations: int
 ) -> tuple[Array, Array, Array, Array]:
-    r"""Soft-margin weights (B, L, d), error bounds, duality gaps and iterations (B, L) for samples (B, n, d).
+    r"""Soft-margin weights (B, L, d), error bounds, duality gaps and iterations (B, L) of problems `which` (B,) of (·, n, d).
 
     Dual variables $\alpha\in(0,1)^n$, slacks $s,\xi>0$: $\lambda nw=U^\top\alpha$, $s-\xi=Uw-1$, barrier
     $\alpha s=(1-\alpha)\xi=\mu$.
@@ -106,12 +106,12 @@ def hinge_path(
         weights, *rest = jax.lax.map(solve, lambdas)
         return out_of_span(weights, basis), *rest
 
-    return jax.lax.map(one_problem, samples)
+    return jax.lax.map(lambda index: one_problem(samples[index]), which)
 
 
 @partial(jax.jit, static_argnames=("max_iterations",))
-def hard_margin(samples: Array, tolerance: Array, max_iterations: int) -> tuple[Array, ...]:
-    r"""Hard-margin weights (B, d), error bounds, gaps, iterations and smallest margins (B,) for samples (B, n, d).
+def hard_margin(samples: Array, which: Array, tolerance: Array, max_iterations: int) -> tuple[Array, ...]:
+    r"""Hard-margin weights (B, d), error bounds, gaps, iterations and smallest margins (B,) of problems `which` (B,).
 
     The point $v=U^\top\alpha$ of the samples' convex hull closest to the origin; $w=v/\min_iu_i\cdot v$ if that is positive.
     """
@@ -170,4 +170,4 @@ def hard_margin(samples: Array, tolerance: Array, max_iterations: int) -> tuple[
         gap = 0.5 * (w @ w) - 0.5 / (v @ v * scale**2)
         return out_of_span(w, basis), error, gap, count, smallest
 
-    return jax.lax.map(one_problem, samples)
+    return jax.lax.map(lambda index: one_problem(samples[index]), which)

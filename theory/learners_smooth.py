@@ -1,9 +1,12 @@
 r"""Solvers of `theory.learners` for smooth losses: one problem, a path of regularisations, a certified optimum.
 
-Use `theory.learners`; here are the programs it compiles. With n <= d every problem is first turned into n coordinates
-($U^\top=QR$; the optimum lies in the span of the samples), so no matrix is larger than min(n, d) squared.
+Use `theory.learners`; here are the programs it compiles. Each problem is first solved by Newton's method with conjugate
+gradients (`fast`: a few passes over the samples, in float32 where the answer allows it, all λ in one pass), which is all that
+well-conditioned problems need. Where the certificate then misses the tolerance, Newton's method with factorised Hessians
+takes over (`sure`), in min(n, d) coordinates: with n <= d, $U^\top=QR$ and the optimum lies in the span of the samples.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -11,9 +14,17 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from theory.losses import Loss
+from theory.losses import SQUARE, Loss
 
 _BACKTRACKS = 12
+_FAST_NEWTON_STEPS = 12
+_FAST_SOLVER_STEPS = 40
+_LEAST_TOLERANCE = 1e-4  # asked of float32 before float64 takes over
+_FORCING = 0.1  # residual of the linear system that a fast Newton step leaves
+
+Solution = tuple[
+    Array, Array, Array, Array
+]  # weights, bound on their relative error, duality gap, iterations
 
 
 def in_span(samples: Array) -> tuple[Array, Array | None]:
@@ -30,107 +41,24 @@ def out_of_span(weights: Array, basis: Array | None) -> Array:
     return weights if basis is None else weights @ basis.T
 
 
-def along_path(lambdas: Array, start: Array, solve_one: object) -> tuple[Array, ...]:
-    """Solve for λ from the largest to the smallest, each from its predecessor's solution; results in the given order."""
-    order = jnp.argsort(-lambdas)
-
-    def step(state: Array, lam: Array) -> tuple[Array, tuple[Array, ...]]:
-        return solve_one(state, lam)  # pyright: ignore[reportCallIssue]
-
-    _, results = jax.lax.scan(step, start, lambdas[order])
-    back = jnp.argsort(order)
-    return jax.tree.map(lambda values: values[back], results)
+def _gradient(loss: Loss, features: Array, lam: Array, w: Array, margins: Array) -> Array:
+    return lam * w + loss.derivative(margins) @ features / features.shape[0]
 
 
-@partial(jax.jit, static_argnames=("refinements",))
-def ridge_path(samples: Array, lambdas: Array, refinements: int = 2) -> tuple[Array, Array, Array, Array]:
-    """Ridge weights (B, L, d), their error bounds, duality gaps and iterations (B, L) for samples (B, n, d)."""
-
-    def one_problem(rows: Array) -> tuple[Array, Array, Array, Array]:
-        n = rows.shape[0]
-        features, basis = in_span(rows)
-        gram = features.T @ features / n
-        eye = jnp.eye(gram.shape[0], dtype=gram.dtype)
-
-        def solve(lam: Array) -> tuple[Array, Array, Array, Array]:
-            factor = cho_factor(gram + lam * eye, lower=True)
-
-            def refine(_: int, w: Array) -> Array:
-                residual = features.T @ (1 - features @ w) / n - lam * w
-                return w + cho_solve(factor, residual)
-
-            w = jax.lax.fori_loop(0, refinements + 1, refine, jnp.zeros_like(gram[0]))
-            if basis is not None:
-                # With λ = 0 the interpolator solves a triangular system: no squared condition number.
-                w = jnp.where(lam > 0, w, solve_triangular(features, jnp.ones_like(w), lower=True))
-            gradient = lam * w - features.T @ (1 - features @ w) / n
-            step = cho_solve(factor, gradient)
-            error = jnp.where(lam > 0, jnp.linalg.norm(gradient) / lam, jnp.linalg.norm(step))
-            if basis is not None:
-                missed = solve_triangular(features, 1 - features @ w, lower=True)
-                error = jnp.where(lam > 0, error, jnp.linalg.norm(missed))
-                step = jnp.where(lam > 0, step, 0)
-            gap = jnp.where(lam > 0, gradient @ gradient / (2 * lam), gradient @ step / 2)
-            return w, error / jnp.linalg.norm(w), gap, jnp.asarray(refinements + 1)
-
-        weights, *rest = jax.lax.map(solve, lambdas)
-        return out_of_span(weights, basis), *rest
-
-    return jax.lax.map(one_problem, samples)
+def _certificate(w: Array, gradient: Array, lam: Array) -> tuple[Array, Array]:
+    """Bound on ‖w − w*‖/‖w‖ by strong convexity, and the duality gap."""
+    square = gradient @ gradient
+    return jnp.sqrt(square / (w @ w)) / lam, square / (2 * lam)
 
 
-@partial(jax.jit, static_argnames=("loss", "max_iterations"))
-def newton_path(
-    samples: Array, lambdas: Array, tolerance: Array, loss: Loss, max_iterations: int
-) -> tuple[Array, Array, Array, Array]:
-    """Weights (B, L, d), error bounds, duality gaps and iterations (B, L) of a smooth loss, by Newton's method."""
-
-    def one_problem(rows: Array) -> tuple[Array, Array, Array, Array]:
-        n = rows.shape[0]
-        features, basis = in_span(rows)
-        eye = jnp.eye(features.shape[1], dtype=features.dtype)
-
-        def solve(start: Array, lam: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-            def gradient_at(w: Array, margins: Array) -> Array:
-                return lam * w + loss.derivative(margins) @ features / n
-
-            def error_of(w: Array, gradient: Array) -> Array:
-                return jnp.linalg.norm(gradient) / (lam * jnp.linalg.norm(w))
-
-            def unfinished(state: tuple[Array, ...]) -> Array:
-                w, _, gradient, count = state
-                return (count < max_iterations) & ~(error_of(w, gradient) <= tolerance)
-
-            def newton(state: tuple[Array, ...]) -> tuple[Array, ...]:
-                w, margins, gradient, count = state
-                hessian = (features * loss.curvature(margins)[:, None]).T @ features / n + lam * eye
-                step = -cho_solve(cho_factor(hessian, lower=True), gradient)
-                change = features @ step
-                length = _line_search(loss, lam, w, step, margins, change)
-                w, margins = w + length * step, margins + length * change
-                return w, margins, gradient_at(w, margins), count + 1
-
-            margins = features @ start
-            state = (start, margins, gradient_at(start, margins), jnp.asarray(0))
-            w, _, _, count = jax.lax.while_loop(unfinished, newton, state)
-            gradient = gradient_at(w, features @ w)
-            return w, (w, error_of(w, gradient), gradient @ gradient / (2 * lam), count)
-
-        start = jnp.zeros_like(features[0])
-        weights, error, gap, count = along_path(lambdas, start, solve)
-        return out_of_span(weights, basis), error, gap, count
-
-    return jax.lax.map(one_problem, samples)
-
-
-def _line_search(loss: Loss, lam: Array, w: Array, step: Array, margins: Array, change: Array) -> Array:
-    """A length at which the slope along the step is at most half of what it was: 1 almost always."""
+def _line_search(
+    loss: Loss, lam: Array, w: Array, step: Array, margins: Array, change: Array, first: Array
+) -> Array:
+    """A length at which the slope along the step is at most half of what it was, `first`: 1 almost always."""
     along, square = lam * (w @ step), lam * (step @ step)
 
     def slope(length: Array) -> Array:
         return along + length * square + jnp.mean(loss.derivative(margins + length * change) * change)
-
-    first = slope(jnp.zeros_like(lam))
 
     def too_far(state: tuple[Array, Array, Array]) -> Array:
         _, now, count = state
@@ -143,3 +71,185 @@ def _line_search(loss: Loss, lam: Array, w: Array, step: Array, margins: Array, 
 
     one = jnp.ones_like(lam)
     return jax.lax.while_loop(too_far, shorten, (one, slope(one), jnp.asarray(0)))[0]
+
+
+def _conjugate_gradients(
+    product: Callable[[Array], Array], right: Array, enough: Callable[[Array], Array]
+) -> tuple[Array, Array]:
+    """An x with a residual of at most `enough(x)`, unless `_FAST_SOLVER_STEPS` run out, and the steps taken."""
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        x, *_, square, count = state
+        return (square > enough(x) ** 2) & (count < _FAST_SOLVER_STEPS)
+
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, residual, direction, square, count = state
+        image = product(direction)
+        length = square / (direction @ image)
+        residual = residual - length * image
+        new = residual @ residual
+        return x + length * direction, residual, residual + new / square * direction, new, count + 1
+
+    start = (jnp.zeros_like(right), right, right, right @ right, jnp.asarray(0))
+    x, *_, count = jax.lax.while_loop(unfinished, step, start)
+    return x, count
+
+
+def _fast(
+    loss: Loss, features: Array, inner: Array, lam: Array, w: Array, margins: Array, tolerance: Array
+) -> Solution:
+    """Newton's method with conjugate gradients on `inner` (the features, perhaps rounded), from w with its margins."""
+    n = features.shape[0]
+    lam_inner = lam.astype(inner.dtype)
+    # A quadratic is solved in one step, down to what its arithmetic can.
+    forcing = 8 * jnp.finfo(inner.dtype).eps if loss.name == SQUARE.name else _FORCING
+
+    def state_at(w: Array, margins: Array, count: Array, passes: Array, old: Array) -> tuple[Array, ...]:
+        gradient = _gradient(loss, features, lam, w, margins)
+        error, gap = _certificate(w, gradient, lam)
+        # Stop also where a step no longer pays: rounding has been reached, or conjugate gradients were cut short.
+        return w, margins, gradient, error, gap, count, passes, ~(error < 0.5 * old)
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        *_, error, _, count, _, stuck = state
+        return ~(error <= tolerance) & ~stuck & (count < _FAST_NEWTON_STEPS)
+
+    def newton(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        w, margins, gradient, error, _, count, passes, _ = state
+        curvature = loss.curvature(margins).astype(inner.dtype) / n
+        norm = jnp.linalg.norm(gradient)
+        scaled = (w / norm).astype(inner.dtype)
+        aim = 0.5 * (tolerance * lam).astype(inner.dtype)
+        solution, steps = _conjugate_gradients(
+            lambda p: (curvature * (inner @ p)) @ inner + lam_inner * p,
+            (gradient / norm).astype(inner.dtype),
+            lambda x: jnp.maximum(forcing, aim * jnp.linalg.norm(scaled - x)),
+        )
+        step = -norm * solution.astype(w.dtype)
+        change = features @ step
+        if loss.name == SQUARE.name:
+            length = jnp.ones_like(lam)
+        else:
+            length = _line_search(loss, lam, w, step, margins, change, gradient @ step)
+        w, margins = w + length * step, margins + length * change
+        return state_at(w, margins, count + 1, passes + steps + 1, error)
+
+    zero = jnp.asarray(0)
+    first = state_at(w, margins, zero, zero, jnp.asarray(jnp.inf, features.dtype))
+    first = (*first[:-1], jnp.asarray(False))
+    w, _, _, error, gap, _, passes, _ = jax.lax.while_loop(unfinished, newton, first)
+    return w, error, gap, passes + 1
+
+
+def _fast_path(loss: Loss, features: Array, lambdas: Array, tolerance: Array) -> Solution:
+    """Weights (L, d), error bounds, gaps and passes (L,); what is not finite is given as 0 with an infinite bound."""
+    n, d = features.shape
+    double = features.dtype == jnp.float64
+    inner = features.astype(jnp.float32)
+
+    def solve(lam: Array) -> Solution:
+        positive = jnp.where(lam > 0, lam, 1)
+        least = _LEAST_TOLERANCE if double else 0.0
+        single = (positive.astype(jnp.float32), jnp.zeros(d, jnp.float32), jnp.zeros(n, jnp.float32))
+        aim = jnp.maximum(0.9 * tolerance, least).astype(jnp.float32)
+        w, error, gap, passes = _fast(loss, inner, inner, *single, aim)
+        if double:
+            w = jnp.where(jnp.isfinite(w).all(), w, 0).astype(features.dtype)
+            w, error, gap, more = _fast(loss, features, inner, positive, w, features @ w, tolerance)
+            passes = passes + more
+        fine = jnp.isfinite(error) & (lam > 0)
+        return jnp.where(fine, w, 0), jnp.where(fine, error, jnp.inf), gap, passes
+
+    if lambdas.shape[0] == 1:
+        return jax.tree.map(lambda x: x[None], solve(lambdas[0]))
+    return jax.vmap(solve)(lambdas)
+
+
+def _sure_ridge(rows: Array, lambdas: Array, refinements: int = 2) -> Solution:
+    n = rows.shape[0]
+    features, basis = in_span(rows)
+    gram = features.T @ features / n
+    eye = jnp.eye(gram.shape[0], dtype=gram.dtype)
+
+    def solve(lam: Array) -> Solution:
+        factor = cho_factor(gram + lam * eye, lower=True)
+
+        def refine(_: int, w: Array) -> Array:
+            return w + cho_solve(factor, features.T @ (1 - features @ w) / n - lam * w)
+
+        w = jax.lax.fori_loop(0, refinements + 1, refine, jnp.zeros_like(gram[0]))
+        if basis is not None:
+            # With λ = 0 the interpolator solves a triangular system: no squared condition number.
+            w = jnp.where(lam > 0, w, solve_triangular(features, jnp.ones_like(w), lower=True))
+        gradient = lam * w - features.T @ (1 - features @ w) / n
+        error, gap = _certificate(w, gradient, jnp.where(lam > 0, lam, 1))
+        # Without λ nothing bounds the error from above; the step that is left measures it.
+        if basis is None:
+            step = cho_solve(factor, gradient)
+            above = gradient @ step / 2
+        else:
+            missed = 1 - features @ w
+            step = solve_triangular(features, missed, lower=True)
+            above = jnp.mean(missed**2) / 2
+        error = jnp.where(lam > 0, error, jnp.linalg.norm(step) / jnp.linalg.norm(w))
+        gap = jnp.where(lam > 0, gap, above)
+        return w, error, gap, jnp.asarray(refinements + 1)
+
+    weights, error, gap, count = jax.lax.map(solve, lambdas)
+    return out_of_span(weights, basis), error, gap, count
+
+
+def _sure_newton(
+    loss: Loss, rows: Array, lambdas: Array, starts: Array, tolerance: Array, max_iterations: int
+) -> Solution:
+    n = rows.shape[0]
+    features, basis = in_span(rows)
+    eye = jnp.eye(features.shape[1], dtype=features.dtype)
+
+    def solve(inputs: tuple[Array, Array]) -> Solution:
+        lam, start = inputs
+
+        def unfinished(state: tuple[Array, ...]) -> Array:
+            w, _, gradient, count = state
+            return (count < max_iterations) & ~(_certificate(w, gradient, lam)[0] <= tolerance)
+
+        def newton(state: tuple[Array, ...]) -> tuple[Array, ...]:
+            w, margins, gradient, count = state
+            hessian = (features * loss.curvature(margins)[:, None]).T @ features / n + lam * eye
+            step = -cho_solve(cho_factor(hessian, lower=True), gradient)
+            change = features @ step
+            length = _line_search(loss, lam, w, step, margins, change, gradient @ step)
+            w, margins = w + length * step, margins + length * change
+            return w, margins, _gradient(loss, features, lam, w, margins), count + 1
+
+        margins = features @ start
+        state = (start, margins, _gradient(loss, features, lam, start, margins), jnp.asarray(0))
+        w, _, _, count = jax.lax.while_loop(unfinished, newton, state)
+        error, gap = _certificate(w, _gradient(loss, features, lam, w, features @ w), lam)
+        return w, error, gap, count
+
+    inside = starts if basis is None else starts @ basis
+    weights, error, gap, count = jax.lax.map(solve, (lambdas, inside))
+    return out_of_span(weights, basis), error, gap, count
+
+
+@partial(jax.jit, static_argnames=("loss", "max_iterations"))
+def smooth_path(
+    samples: Array, which: Array, lambdas: Array, tolerance: Array, loss: Loss, max_iterations: int
+) -> Solution:
+    """Weights (B, L, d), error bounds, duality gaps and iterations (B, L) of problems `which` (B,) of samples (·, n, d).
+
+    The square loss may have λ = 0. Iterations are passes over the samples, or factorisations where those were needed.
+    """
+
+    def one_problem(rows: Array) -> Solution:
+        fast = _fast_path(loss, rows, lambdas, tolerance)
+
+        def sure() -> Solution:
+            if loss.name == SQUARE.name:
+                return _sure_ridge(rows, lambdas)
+            return _sure_newton(loss, rows, lambdas, fast[0], tolerance, max_iterations)
+
+        return jax.lax.cond((fast[1] <= tolerance).all(), lambda: fast, sure)
+
+    return jax.lax.map(lambda index: one_problem(samples[index]), which)
