@@ -1,8 +1,9 @@
 r"""Brute-force twins of the exact samplers: draw all n samples, solve the d x d (or n x n) system, evaluate.
 
 Use `brute_force_learner` to judge `theory.exact_least_squares`, `theory.exact_minimum_norm` and `theory.exact_ridge`, or where
-they do not apply: any covariance for any source, different noise levels with n > d. Cost O(nd min(n, d)) per classifier;
-float64, seeded by the JAX key.
+they do not apply: any covariance for any source, different noise levels with n > d. `draw_rows` makes the samples for any
+other learner, `solve_square` trains the square loss on them. Cost O(nd min(n, d)) per classifier; float64 and NumPy throughout,
+so that nothing is compiled for a new shape; seeded by the JAX key.
 """
 
 from collections.abc import Sequence
@@ -26,15 +27,27 @@ LEARNERS: tuple[LinearLearner, ...] = get_args(LinearLearner)
 _BATCH_ELEMENTS = 1 << 21
 
 
-def _solve(learner: LinearLearner, rows: np.ndarray, counts: np.ndarray, penalty: Scalar) -> np.ndarray:
-    """Weights (batch, d) from the rows u_i = y_ix_i (batch, n, d), sorted by source."""
+def solve_square(
+    learner: LinearLearner,
+    rows: Float[np.ndarray, "trials n d"],
+    counts: Sequence[int],
+    penalty: Scalar = 0.0,
+) -> Float[np.ndarray, "trials d"]:
+    """Weights of a linear learner from the rows u_i = y_ix_i, sorted by source; no checks.
+
+    Args:
+        learner: as `brute_force_weights`.
+        rows: samples of every trial.
+        counts: n_s of the sources that give any (pooled LDA only).
+        penalty: λ of the ridge.
+    """
     n, d = rows.shape[1:]
     turned = rows.swapaxes(1, 2)
     total = rows.sum(1)[..., None]
     if learner == "minimum_norm":
         return (turned @ np.linalg.solve(rows @ turned, np.ones((len(rows), n, 1))))[..., 0]
     if learner == "pooled_lda":
-        groups = np.split(rows, np.cumsum(counts)[:-1], axis=1)
+        groups = np.split(rows, np.cumsum(counts)[:-1].tolist(), axis=1)
         scatter = sum(_scatter(group) for group in groups)
         return (n - len(counts)) / n * np.linalg.solve(scatter, total)[..., 0]
     if learner == "least_squares":
@@ -55,6 +68,27 @@ def _noise(generator: np.random.Generator, source: Source, shape: tuple[int, ...
         return np.sqrt(covariance) * normals
     eigenvalues, vectors = np.linalg.eigh(np.asarray(cov.as_matrix(source.covariance, shape[-1]), np.float64))
     return (normals * np.sqrt(np.clip(eigenvalues, 0, None))) @ vectors.T
+
+
+def draw_rows(
+    generator: np.random.Generator, sources: Sequence[Source], counts: Sequence[int], num_trials: int
+) -> Float[np.ndarray, "trials n d"]:
+    """Samples y x of several data sets, sorted by source: random labels times features drawn given the labels.
+
+    Args:
+        generator: source of randomness.
+        sources: S training distributions, any covariance.
+        counts: n_s >= 0, whole numbers, not all 0.
+        num_trials: data sets.
+    """
+    d = check_dimensions(*sources)
+    parts = []
+    for source, count in zip(sources, counts, strict=True):
+        labels = generator.choice([-1.0, 1.0], (num_trials, count, 1))
+        features = labels * np.asarray(source.mean, np.float64)
+        features += _noise(generator, source, (num_trials, count, d))
+        parts.append(np.multiply(labels, features, out=features))
+    return np.concatenate(parts, axis=1)
 
 
 def brute_force_weights(
@@ -91,11 +125,12 @@ def brute_force_weights(
         raise ValueError(
             f"counts must be one whole number >= 0 for each of {len(sources)} sources, got {numbers.tolist()}"
         )
-    used = [(source, int(count)) for source, count in zip(sources, numbers, strict=True) if count > 0]
-    n = sum(count for _, count in used)
+    chosen = [source for source, count in zip(sources, numbers, strict=True) if count > 0]
+    numbers_used = [int(count) for count in numbers if count > 0]
+    n = sum(numbers_used)
     low, high = {
         "least_squares": (d, np.inf),
-        "pooled_lda": (d + len(used), np.inf),
+        "pooled_lda": (d + len(chosen), np.inf),
         "minimum_norm": (1, d),
         "ridge": (1, np.inf),
     }[learner]
@@ -109,12 +144,8 @@ def brute_force_weights(
     batch = max(1, min(num_trials, _BATCH_ELEMENTS // (d * max(n, d))))
     weights = []
     for start in range(0, num_trials, batch):
-        shape = min(batch, num_trials - start), n
-        labels = generator.choice([-1.0, 1.0], shape)[..., None]
-        means = np.repeat([np.asarray(s.mean) for s, _ in used], [count for _, count in used], axis=0)
-        noise = [_noise(generator, source, (shape[0], count, d)) for source, count in used]
-        features = labels * means + np.concatenate(noise, axis=1)
-        weights.append(_solve(learner, labels * features, np.asarray([count for _, count in used]), penalty))
+        rows = draw_rows(generator, chosen, numbers_used, min(batch, num_trials - start))
+        weights.append(solve_square(learner, rows, numbers_used, penalty))
     return jnp.asarray(np.concatenate(weights), sources[0].mean.dtype)
 
 

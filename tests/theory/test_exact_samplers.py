@@ -160,8 +160,10 @@ def test_ridge_runs_from_least_squares_or_minimum_norm_to_averaging(counts):
 def test_brute_force_solves_what_scikit_learn_solves(monkeypatch):
     sources, _ = world(5, [1.0, 1.0])
     captured = []
-    solve = brute_force_learners._solve
-    monkeypatch.setattr(brute_force_learners, "_solve", lambda *a: captured.append(a[1][0]) or solve(*a))
+    solve = brute_force_learners.solve_square
+    monkeypatch.setattr(
+        brute_force_learners, "solve_square", lambda *a: captured.append(a[1][0]) or solve(*a)
+    )
 
     def trained(learner, counts):
         weights = brute_force_weights(KEY, sources, counts, 1, learner, 0.2)
