@@ -120,7 +120,7 @@ def train(
         samples: u = y x, shape (..., n, d); leading axes are problems.
         regularisation: λ, a number or a vector (L,), the same for every problem; > 0, or >= 0 for the square loss.
         tolerance: bound asked for on ‖w − w*‖/‖w‖. Default 1e-6 in float64 and 1e-3 in float32; for the hinge, where the
-            bound is the square root of a gap that rounding limits, 1e-5 and 2e-2 (the weights themselves are closer).
+            bound is the square root of a gap that rounding limits, 3e-5 and 3e-2 (the weights themselves are closer).
         max_iterations: steps after which a problem is given up (not reached by data in general position).
 
     Returns:
@@ -184,14 +184,15 @@ def train_hard_margin(
     u = _checked_samples(samples)
     goal = _tolerance(tolerance, HINGE, u.dtype)
     program = partial(hard_margin, max_iterations=max_iterations)
-    *results, smallest = _on_all_cores(program, u.reshape(-1, *u.shape[-2:]), goal)
-    if is_concrete(smallest):
+    *results, margins = _on_all_cores(program, u.reshape(-1, *u.shape[-2:]), goal)
+    if is_concrete(margins):
         _check_finite(results[0], u)
-        failed = np.flatnonzero(~(np.asarray(smallest) > 0))
+        failed = np.flatnonzero(~(np.asarray(margins[:, 0]) > 0))
         if failed.size:
             raise ValueError(
-                f"a hard margin needs separable samples: no w has u·w > 0 for all samples of {_problem(failed[0], u)} "
-                f"(n = {u.shape[-2]}, d = {u.shape[-1]}); use train_hinge with a regularisation > 0"
+                f"a hard margin needs separable samples: in {_problem(failed[0], u)} (n = {u.shape[-2]}, d = {u.shape[-1]}) no "
+                f"direction has a margin above {float(margins[failed[0], 1]):.2g} times the samples' length and none above 0 "
+                "was found; use train_hinge with a regularisation > 0"
             )
     return _finish([r[:, None] for r in results], u, jnp.zeros((), u.dtype), goal)
 
@@ -278,7 +279,7 @@ def _checked_regularisation(regularisation: ArrayLike, loss: Loss) -> Array:
 
 def _tolerance(tolerance: Scalar | None, loss: Loss, dtype: Any) -> Array:
     if tolerance is None:
-        smooth, kinked = (1e-6, 1e-5) if dtype == jnp.float64 else (1e-3, 2e-2)
+        smooth, kinked = (1e-6, 3e-5) if dtype == jnp.float64 else (1e-3, 3e-2)
         tolerance = smooth if loss.smooth else kinked
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
