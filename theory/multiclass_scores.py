@@ -120,7 +120,7 @@ class ScoreLaw:
 
     def sample_accuracy(self, key: Key[Array, ""], num_draws: int) -> tuple[float, float]:
         """Accuracy and its standard error from `num_draws` score vectors of every class, drawn from this law."""
-        right = np.asarray(_hits(key, self.means, self.covariances, num_draws), np.float64)
+        right = np.asarray(_hits(key, self.means, symmetric_root(self.covariances), num_draws), np.float64)
         return float(right.mean()), float(np.sqrt((right.mean(1) * (1 - right.mean(1))).mean() / right.size))
 
 
@@ -149,17 +149,20 @@ def _spreads(means: Array) -> tuple[Array, Array]:
 
 
 @partial(jax.jit, static_argnames="num_draws")
-def _hits(key: Array, means: Array, covariances: Array, num_draws: int) -> Array:
+def _hits(key: Array, means: Array, roots: Array, num_draws: int) -> Array:
     k = means.shape[0]
     noise = jax.random.normal(key, (k, num_draws, k), means.dtype)
-    scores = means[:, None, :] + jnp.einsum("jmk,jkl->jml", noise, symmetric_root(covariances))
+    scores = means[:, None, :] + jnp.einsum("jmk,jkl->jml", noise, roots)
     return scores.argmax(-1) == jnp.arange(k)[:, None]
 
 
-def symmetric_root(matrix: Float[Array, "*b k k"]) -> Float[Array, "*b k k"]:
+def symmetric_root(matrix: ArrayLike) -> Float[Array, "*b k k"]:
     """The symmetric square root of covariances: unlike a Cholesky factor it exists for singular ones and is unique."""
-    eigenvalues, vectors = jnp.linalg.eigh(matrix)
-    return jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.sqrt(jnp.clip(eigenvalues, 0)), vectors)
+    # NumPy: batches of eigenvalue problems inside a JAX program have been seen to block for ever on two CPU threads.
+    array = np.asarray(matrix)
+    eigenvalues, vectors = np.linalg.eigh(array)
+    roots = (vectors * np.sqrt(np.clip(eigenvalues, 0, None))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return jnp.asarray(roots, array.dtype)
 
 
 @jax.jit
@@ -177,13 +180,21 @@ def share_right(means: Array, noise: Array) -> Array:
 
 
 @jax.jit
-def _accuracies(means: Array, covariances: Array, noise: Array) -> Array:
-    def one(inputs: tuple[Array, Array]) -> Array:
-        mean, covariance = inputs
-        return share_right(mean, noise @ symmetric_root(covariance))
-
+def _accuracies(means: Array, roots: Array, noise: Array) -> Array:
     size = max(1, min(means.shape[0], (1 << 20) // noise.size))
-    return jax.lax.map(one, (means, covariances), batch_size=size)
+    return jax.lax.map(lambda x: share_right(x[0], noise @ x[1]), (means, roots), batch_size=size)
+
+
+@partial(jax.jit, static_argnames="num_draws")
+def _fresh_accuracies(keys: Array, means: Array, roots: Array, num_draws: int) -> Array:
+    k = means.shape[-1]
+
+    def one(inputs: tuple[Array, Array, Array]) -> Array:
+        key, mean, root = inputs
+        return share_right(mean, jax.random.normal(key, (num_draws, k), mean.dtype) @ root)
+
+    size = max(1, min(means.shape[0], (1 << 20) // (num_draws * k)))
+    return jax.lax.map(one, (keys, means, roots), batch_size=size)
 
 
 def score_accuracy(means: ArrayLike, covariances: ArrayLike, noise: ArrayLike) -> Float[Array, "..."]:
@@ -209,7 +220,7 @@ def score_accuracy(means: ArrayLike, covariances: ArrayLike, noise: ArrayLike) -
         raise ValueError(
             f"means and covariances (..., K, K) and noise (m, K) are needed, got shapes {m.shape}, {c.shape} and {g.shape}"
         )
-    flat = _accuracies(m.reshape(-1, k, k), c.reshape(-1, k, k), g)
+    flat = _accuracies(m.reshape(-1, k, k), symmetric_root(c.reshape(-1, k, k)), g)
     return flat.reshape(m.shape[:-2])
 
 
@@ -222,7 +233,7 @@ def prototype_accuracy(
         key: random key of the noise.
         prototypes: (..., K, d) one weight vector for each class.
         target: the test distribution.
-        num_draws: m; the standard error is at most sqrt(a(1 − a)/m), for all classifiers with the same noise.
+        num_draws: m, drawn afresh for every classifier; the standard error of each accuracy is at most sqrt(a(1 − a)/m).
 
     Returns:
         (...) fractions.
@@ -235,8 +246,10 @@ def prototype_accuracy(
         raise ValueError(
             f"prototypes must have shape (..., {target.num_classes}, {target.dimension}), got {weights.shape}"
         )
-    noise = jax.random.normal(key, (num_draws, target.num_classes), weights.dtype)
-    return score_accuracy(*prototype_scores(weights, target), noise)
+    k = target.num_classes
+    means, covariances = (x.reshape(-1, k, k) for x in prototype_scores(weights, target))
+    keys = jax.random.split(key, means.shape[0])
+    return _fresh_accuracies(keys, means, symmetric_root(covariances), num_draws).reshape(weights.shape[:-2])
 
 
 def prototype_scores(
