@@ -50,13 +50,13 @@ BREAK_EVEN = Derivation(
             r"Quotient rule; the terms in $n_2^2$ cancel, so there is at most one stationary point.",
         ),
         Step(
-            r"**Stationary amount** $n_2^* = B_0/D_0$:",
+            r"**Stationary amount** $n_2^{\ast} = B_0/D_0$:",
             Equation(held(_first) - ratio(_first, _second) * held(_second), sp.S.Zero),
         ),
         Step(
-            r"**Region 1**, $B_0 \gt 0$, $D_0 \gt 0$. Below $n_2^*$, at $n_2 = n_2^* - g$, more data help:",
+            r"**Region 1**, $B_0 \gt 0$, $D_0 \gt 0$. Below $n_2^{\ast}$, at $n_2 = n_2^{\ast} - g$, more data help:",
             Inequality(_up - (_up / _down - _gap) * _down, ">", sp.S.Zero, _down * _gap),
-            r"(here $b = B_0$, $e = D_0$). At $n_2^* + g$ the sign is opposite: add exactly $n_2^*$.",
+            r"(here $b = B_0$, $e = D_0$). At $n_2^{\ast} + g$ the sign is opposite: add exactly $n_2^{\ast}$.",
         ),
         Step(
             r"**Region 2**, $B_0 = b \gt 0$, $D_0 = -e \le 0$: more is always better.",
@@ -68,7 +68,8 @@ BREAK_EVEN = Derivation(
             "Add nothing.",
         ),
         Step(
-            r"**Region 4**, $B_0 = -b \lt 0$, $D_0 = -e \lt 0$: beyond $n_2^* = b/e$, at $n_2 = b/e + g$, more data help,",
+            r"**Region 4**, $B_0 = -b \lt 0$, $D_0 = -e \lt 0$: beyond $n_2^{\ast} = b/e$, at $n_2 = b/e + g$, more "
+            r"data help,",
             Inequality(-_up - (_up / _down + _gap) * (-_down), ">", sp.S.Zero, _down * _gap),
         ),
         Step(

@@ -43,11 +43,12 @@ PORTFOLIO = Derivation(
         Step(
             r"**Stationary point.** The gradient of $a\cdot p/\sqrt{p^\top Mp}$ is a positive multiple of $(p^\top "
             r"Mp) a - (a\cdot p) Mp$. At "
-            r"$p^* = M^{-1}a$ (here $M = R^\top R$ with $R$ invertible) the vector $Mp^*$ is",
+            r"$p^{\ast} = M^{-1}a$ (here $M = R^\top R$ with $R$ invertible) the vector $Mp^{\ast}$ is",
             Equation(product(_M, product(_inverse, _a)), _a),
         ),
         Step(
-            r"and both numbers in front are the same, $p^{*\top}Mp^* = a^\top M^{-1}a = a\cdot p^*$: the gradient vanishes.",
+            r"and both numbers in front are the same, $p^{\ast\top}Mp^{\ast} = a^\top M^{-1}a = a\cdot p^{\ast}$: the "
+            r"gradient vanishes.",
             Equation(
                 product(product(_inverse, _a).T, _M, product(_inverse, _a)), product(_a.T, _inverse, _a)
             ),
@@ -74,12 +75,13 @@ PORTFOLIO = Derivation(
         Step(
             r"With $X = p^\top Mp$, $Y = a\cdot p$, $Z = a^\top M^{-1}a$ and $\lambda = Y/Z$ this reads",
             Equation(_x - 2 * ratio(_y, _z) * _y + ratio(_y, _z) ** 2 * _z, _x - _y**2 / _z),
-            r"so $Y^2/X \le Z$ for every $p$: the squared margin is at most $Z/c^2$, with equality at $p^*$ (Cauchy "
+            r"so $Y^2/X \le Z$ for every $p$: the squared margin is at most $Z/c^2$, with equality at $p^{\ast}$ (Cauchy "
             r"and Schwarz). It belongs to a mixture "
             r"if $\mathbf{1}^\top M^{-1}a \gt 0$, and to one without negative shares if all entries have one sign.",
         ),
         Step(
-            r"Two sources: $p^* \propto (M_{22}a_1 - M_{12}a_2, M_{11}a_2 - M_{12}a_1)$; $Mp^*$ is proportional to $a$, for",
+            r"Two sources: $p^{\ast} \propto (M_{22}a_1 - M_{12}a_2, M_{11}a_2 - M_{12}a_1)$; $Mp^{\ast}$ is "
+            r"proportional to $a$, for",
             Equation(
                 (_m11 * held(_best[_p1]) + _m12 * held(_best[_p2])) * _a2,
                 (_m12 * held(_best[_p1]) + _m22 * held(_best[_p2])) * _a1,
@@ -105,5 +107,5 @@ PORTFOLIO = Derivation(
             r"$m = .949$.",
         ),
     ),
-    conclusion=r"Without a sign constraint $p^* \propto M^{-1}a$ maximises the margin at $\sqrt{a^\top M^{-1}a}/c$.",
+    conclusion=r"Without a sign constraint $p^{\ast} \propto M^{-1}a$ maximises the margin at $\sqrt{a^\top M^{-1}a}/c$.",
 )

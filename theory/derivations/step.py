@@ -23,54 +23,71 @@ class ProofError(Exception):
     """A step does not follow."""
 
 
-def _over_terms(expression: Expression) -> Expression:
-    """Sums over an index spread over their terms, with what does not depend on the index in front."""
-
-    def spread(total: Expression) -> Expression:
-        index = {limit[0] for limit in total.limits}
-        result: Expression = sp.S.Zero
-        for term in sp.Add.make_args(sp.expand(total.function)):
-            constant, inner = term.as_independent(*index, as_Add=False)
-            result += constant * (
-                sp.Sum(inner, *total.limits) if inner != 1 else sp.Sum(1, *total.limits).doit()
-            )
-        return result
-
-    return expression.replace(lambda part: isinstance(part, sp.Sum), spread)
+_INDEX = sp.Symbol("index", integer=True)
 
 
-def _flat(expression: Expression) -> Expression:
-    """Products of matrices within products taken out of their brackets, so that neighbours can cancel."""
+def _released(expression: Expression) -> Expression:
+    """Everything that was kept as written (`held`, `ratio`) let go, and products of matrices out of their brackets."""
 
     def flatten(whole: Expression) -> Expression:
         return product(*[factor for part in whole.args for factor in sp.MatMul.make_args(part)])
 
-    return expression.replace(lambda part: isinstance(part, sp.MatMul), flatten)
+    free = expression.replace(lambda part: isinstance(part, _Held | _Ratio), lambda part: part.explicit())
+    return free.replace(lambda part: isinstance(part, sp.MatMul), flatten)
 
 
-def _cyclic(expression: Expression) -> Expression:
-    """Every trace with its factors rotated to one standard order: tr(AB) = tr(BA)."""
+def _over_terms(total: Expression) -> Expression:
+    """A sum over its terms, with what does not depend on the index in front, and every index under one name."""
+    result = total.function
+    for index, low, high in total.limits:
+        parts = []
+        for term in sp.Add.make_args(sp.expand(result)):
+            constant, inner = term.as_independent(index, as_Add=False)
+            if inner == 1:
+                parts.append(constant * (high - low + 1))
+                continue
+            name = index if inner.has(sp.Sum) else _INDEX
+            parts.append(constant * sp.Sum(inner.subs(index, name), (name, low, high)))
+        result = sp.Add(*parts)
+    return result
 
-    def rotate(trace: Expression) -> Expression:
-        factors: list[Any] = []
-        for factor in sp.MatMul.make_args(trace.arg.doit()):
-            base, power = (factor.base, factor.exp) if isinstance(factor, sp.MatPow) else (factor, 1)
-            factors += sp.MatMul.make_args(base) * int(power)
-        turns = [factors[k:] + factors[:k] for k in range(len(factors))]
-        first = min(turns, key=lambda turn: [str(factor) for factor in turn])
-        return sp.Symbol("tr(" + "·".join(str(factor) for factor in first) + ")")
 
-    return expression.replace(lambda part: isinstance(part, sp.Trace), rotate)
+def _standard_turn(trace: Expression) -> tuple[Expression, ...]:
+    """The factors of a trace, rotated to one standard order: tr(AB) = tr(BA)."""
+    factors: list[Any] = []
+    for factor in sp.MatMul.make_args(trace.arg.doit()):
+        base, power = (factor.base, factor.exp) if isinstance(factor, sp.MatPow) else (factor, 1)
+        factors += sp.MatMul.make_args(base) * int(power)
+    turns = [(*factors[k:], *factors[:k]) for k in range(len(factors))]
+    return min(turns, key=lambda turn: [str(factor) for factor in turn])
+
+
+def _opaque(expression: Expression) -> Expression:
+    """Sums over an index and traces of symbolic matrices as unknowns, equal ones (by linearity, by rotation) as the same.
+
+    SymPy would try to evaluate them, in vain and not always to an end.
+    """
+    unknowns: dict[Any, Any] = {}
+
+    def name(key: Any) -> Expression:
+        return unknowns.setdefault(key, sp.Dummy())
+
+    def trace(part: Expression) -> Expression:
+        return name(_standard_turn(part)) if part.has(sp.MatrixSymbol) else part.doit()
+
+    expression = expression.replace(lambda part: isinstance(part, sp.Trace), trace)
+    expression = expression.replace(lambda part: isinstance(part, sp.Sum), _over_terms)
+    return expression.replace(lambda part: isinstance(part, sp.Sum), name)
 
 
 def is_zero(expression: Expression) -> bool:
     """Whether SymPy reduces an expression to 0 by steps that keep its value: it never errs on the side of yes."""
-    expression = expression.doit()
     if isinstance(expression, sp.MatrixBase):
         return all(is_zero(entry) for entry in expression)
+    expression = _released(expression)
     if isinstance(expression, sp.MatrixExpr):
-        return bool(expression.expand().doit().is_ZeroMatrix)
-    expression = _over_terms(_cyclic(sp.expand(expression)).doit())
+        return bool(expression.doit().expand().doit().is_ZeroMatrix)
+    expression = _opaque(expression).doit()
     for simplify in (sp.expand, lambda e: sp.expand(sp.fraction(sp.together(e))[0]), sp.simplify):
         if expression == 0:
             return True
@@ -84,14 +101,14 @@ def product(*factors: Expression) -> Expression:
 
 
 class _Held(sp.Function):
-    """Kept as written until `doit`, in brackets where its own signs could be misread."""
+    """Kept as written until a proof lets go, in brackets where its own signs could be misread."""
 
     nargs = 1
     precedence = PRECEDENCE["Atom"]
 
-    def doit(self, **hints: Any) -> Expression:
-        """Release."""
-        return self.args[0].doit(**hints)
+    def explicit(self) -> Expression:
+        """Let go."""
+        return self.args[0]
 
     def _latex(self, printer: Any, exp: Any = None) -> str:
         inner = self.args[0]
@@ -102,14 +119,14 @@ class _Held(sp.Function):
 
 
 class _Ratio(sp.Function):
-    """A fraction that is not shortened until `doit`."""
+    """A fraction that is not shortened until a proof lets go."""
 
     nargs = 2
     precedence = PRECEDENCE["Atom"]
 
-    def doit(self, **hints: Any) -> Expression:
+    def explicit(self) -> Expression:
         """Shorten."""
-        return self.args[0].doit(**hints) / self.args[1].doit(**hints)
+        return self.args[0] / self.args[1]
 
     def _latex(self, printer: Any, exp: Any = None) -> str:
         text = rf"\frac{{{printer._print(self.args[0])}}}{{{printer._print(self.args[1])}}}"
@@ -135,7 +152,7 @@ class Equation:
 
     def holds(self) -> bool:
         """Whether SymPy proves it."""
-        return is_zero(_flat(self.left).doit() - _flat(self.right).doit())
+        return is_zero(_released(self.left) - _released(self.right))
 
     def to_latex(self) -> str:
         """The equation in LaTeX."""
@@ -169,7 +186,7 @@ class Inequality:
         taken = latex(self.right)
         taken = rf"\left({taken}\right)" if isinstance(self.right, sp.Add) else taken
         difference = latex(self.left) if self.right == 0 else f"{latex(self.left)} - {taken}"
-        if self.left - self.right == self.certificate:
+        if self.right == 0 and self.left == self.certificate:
             return f"{difference} {sign} 0"
         return f"{difference} = {latex(self.certificate)} {sign} 0"
 
@@ -226,6 +243,11 @@ class Derivation:
     conclusion: str
     key: str
 
+    @property
+    def heading(self) -> str:
+        """Number and title."""
+        return f"{self.number}: {self.title}"
+
     def label(self, index: int) -> str:
         """Number of a step, from 0: T1.1, T1.2, ..."""
         return f"{self.key}.{index + 1}"
@@ -244,7 +266,7 @@ class Derivation:
 
     def to_markdown(self) -> str:
         """The derivation as a section of a Markdown document with LaTeX."""
-        lines = [f"## {self.number}: {self.title}", "", "**Setting.**", ""]
+        lines = [f"## {self.heading}", "", "**Setting.**", ""]
         lines += [f"- {assumption}" for assumption in self.assumptions]
         for index, step in enumerate(self.steps):
             kind = "" if step.is_proved else " *(cited)*"
@@ -258,6 +280,7 @@ class Derivation:
 
 # Markdown eats a backslash before punctuation, also inside formulas on some sites: only letters may follow one.
 _SAFE = (
+    (r"\\", r"\cr "),
     (r"\,", r"\thinspace "),
     (r"\;", r"\thickspace "),
     (r"\left\{", r"\left\lbrace "),
