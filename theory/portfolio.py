@@ -114,7 +114,7 @@ def best_mixture(
     total: Total = "exactly",
     levels: ArrayLike | None = None,
     tolerance: float = 1e-6,
-    max_boxes: int = 2000,
+    max_boxes: int = 1000,
 ) -> BestMixture:
     r"""The mixture with the largest margin on a target, or on the worst of several.
 
@@ -148,7 +148,7 @@ def best_mixture_from_statistics(
     total: Total = "exactly",
     levels: ArrayLike | None = None,
     tolerance: float = 1e-6,
-    max_boxes: int = 2000,
+    max_boxes: int = 1000,
 ) -> BestMixture:
     """`best_mixture` from signals, overlaps and noise, as they can be measured on models of single sources.
 
@@ -183,20 +183,20 @@ def best_mixture_from_statistics(
     low = 1.0 if total == "exactly" else float(caps[caps > 0].min())
     problem = mixture_problem(statistics, unit, caps, (low, 1.0), wanted)
     found = search(problem, _start(problem, statistics), tolerance, max_boxes)
-    used = float(found.point.sum())
+    filled = float(found.point.sum())
     counts = found.point * unit
     margins = statistics.margins(counts)
     # The same number in the sources' own units; what differs is rounding.
     objective = float((margins / wanted).min())
-    if not np.isfinite(found.upper_bound) or abs(objective / found.level - 1) > 1e-6:
+    if not abs(objective / found.level - 1) <= 1e-6:
         raise ValueError(
-            "the sources cancel each other to rounding on a target, so that margins have no accurate value: "
-            f"the best found is {objective:.6g}, proved below {found.upper_bound:.6g}; drop one of the opposite sources"
+            "the sources cancel each other to rounding on a target, so that margins have no accurate value "
+            f"({objective:.6g} or {found.level:.6g}): drop one of the opposite sources"
         )
     return BestMixture(
-        shares=found.point / used,
+        shares=found.point / filled,
         counts=counts,
-        num_samples=unit * used,
+        num_samples=unit * filled,
         margins=margins,
         levels=wanted,
         margin=objective,
@@ -309,5 +309,11 @@ def _start(problem: MixtureProblem, statistics: SourceStatistics) -> Float[np.nd
         raise ValueError(
             "no mixture within the budgets has a positive margin on every target; the largest signal a_s of a source must "
             f"be > 0, and on all targets at once; got, by target, at most: {listed}"
+        )
+    level = problem.level(found.point)
+    if not level > 0:
+        raise ValueError(
+            "a mixture has a signal but no length on a target (neither mean nor noise), so that its margin has no bound, got "
+            f"{level:g}: the target's covariance must not vanish where its mean does not"
         )
     return found.point

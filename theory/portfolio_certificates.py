@@ -7,10 +7,13 @@ $$0\le\sum_t\lambda_t\bigl(a_t\cdot p-m\|y_t(p)\|\bigr)+\sum_k\eta^+_k(u_k-\tau_
   \le\varphi(m)=\max_{p\in\mathcal P}\bigl[c(m)\cdot p\bigr]+c_0(m),$$
 
 because a norm lies above its tangent at $\hat p$ (Cauchy and Schwarz), which makes the middle affine in p; the maximum over
-$\mathcal P$ is a fill of the largest entries first. φ is convex, so every m with φ(m) < 0 right of its root is impossible: the
-root is an upper bound on the best level. It holds **whatever** λ, η and $\hat p$ are; with a solver's multipliers and its
-answer it is tight. For one target, one interval of width 0 and $\mathcal P$ the simplex it reads
-$m\le\max_s a_s\|\hat p\|_M/(M\hat p)_s$.
+$\mathcal P$ is a fill of the largest entries first. φ is convex, so that its root is an upper bound on the best level. It
+holds **whatever** λ, η and $\hat p$ are; with a solver's multipliers and its answer it is tight. For one target, no interval
+and $\mathcal P$ the simplex it reads $m\le\max_s a_s\|\hat p\|_M/(M\hat p)_s$.
+
+A tangent can be negative at mixtures far from $\hat p$, and a multiplier that is off in its tenth digit then leaves φ without
+a root. A norm also lies above averages of its tangents: as little as is needed of the tangent at the offending mixture is
+mixed in. Rounding: bounds are raised by 10⁻¹² and signals below 10⁻¹⁴ of their terms count as 0.
 """
 
 import numpy as np
@@ -18,8 +21,9 @@ from jaxtyping import Float
 
 from theory.portfolio_problem import MixtureProblem
 
-#: Rounding of a dozen sums of products, added to every bound so that it stays one in floating point.
-_INFLATION = 1e-12
+_ROUNDING = 1e-12
+_SLACK = 1e-14
+_STEPS = 200
 
 
 def upper_bound(
@@ -45,23 +49,49 @@ def upper_bound(
         return np.inf
     scale = weights.sum()
     weights, up, down = weights / scale, up / scale, down / scale
-    _, slopes, constants = problem.relaxed_lengths(point, box)
     gain = weights @ problem.signals - (up - down) @ problem.shapes
+    # Without noise and with more sources than dimensions every difference gain - m cost vanishes; rounding must not decide.
+    gain = gain - _SLACK * (weights @ np.abs(problem.signals) + (up + down) @ problem.shapes)
     gain_constant = float(up @ box[:, 1] - down @ box[:, 0])
-    cost, cost_constant = weights @ slopes, float(weights @ constants)
-    level = 0.0
-    # Newton on a convex, piecewise linear function from the left: it ends exactly on the piece that holds the root.
-    for _ in range(200):
+    cost, cost_constant = _tangent(problem, box, point, weights)
+    # Newton on a convex, piecewise linear function from the left of its root: it ends exactly on the piece that holds it.
+    lengths, _, _ = problem.relaxed_lengths(point, box)
+    start = 0.999 * max(float((problem.signals @ point / np.where(lengths > 0, lengths, np.inf)).min()), 0.0)
+    level = start
+    for _ in range(_STEPS):
         best = problem.maximise_linear(gain - level * cost)
         value, length = float(gain @ best) + gain_constant, float(cost @ best) + cost_constant
-        if value - level * length <= 1e-15 * (abs(value) + level * abs(length)):
-            return level * (1 + _INFLATION)
-        if length <= 0:
+        if value <= level * length:
+            return level * (1 + _ROUNDING)
+        if length > 0 and value > level * length * (1 + 1e-15):
+            level = value / length
+            continue
+        if length > 0:
+            return level * (1 + _ROUNDING)
+        slope, constant = _tangent(problem, box, best, weights)
+        true_length = float(slope @ best) + constant
+        if level == 0 or not true_length > 0:
             return np.inf
-        if value / length <= level * (1 + 1e-15):
-            return level * (1 + _INFLATION)
-        level = value / length
+        mixed = 2 * (value - level * length) / (level * (true_length - length))
+        if not mixed < 1:
+            return np.inf
+        cost, cost_constant = (
+            (1 - mixed) * cost + mixed * slope,
+            (1 - mixed) * cost_constant + mixed * constant,
+        )
+        level = start
     return np.inf
+
+
+def _tangent(
+    problem: MixtureProblem,
+    box: Float[np.ndarray, "k 2"],
+    point: Float[np.ndarray, " s"],
+    weights: Float[np.ndarray, " t"],
+) -> tuple[Float[np.ndarray, " s"], float]:
+    """Slope and constant of the tangent of Σλ_t‖y_t‖ at a point."""
+    _, slopes, constants = problem.relaxed_lengths(point, box)
+    return weights @ slopes, float(weights @ constants)
 
 
 def proves_empty(
@@ -83,4 +113,4 @@ def proves_empty(
     up, down = np.clip(upper_prices, 0, None), np.clip(lower_prices, 0, None)
     gain, constant = -(up - down) @ problem.shapes, float(up @ box[:, 1] - down @ box[:, 0])
     size = float(up @ box[:, 1] + down @ box[:, 0])
-    return float(gain @ problem.maximise_linear(gain)) + constant < -_INFLATION * size
+    return float(gain @ problem.maximise_linear(gain)) + constant < -_ROUNDING * size

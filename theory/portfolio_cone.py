@@ -2,8 +2,9 @@ r"""The convex inner problems of the best mixture, given to a solver (cvxpy with
 
 Homogenised by $p=z/e$: minimise $\|y(z,e)\|^2$ subject to $a_t\cdot z/c_t\ge\rho$ for all t, one QP, if the targets' forms are
 proportional; otherwise Dinkelbach's iteration on SOCPs, maximise s subject to $a_t\cdot z-m\|y_t(z,e)\|\ge s\,\omega_t$,
-whose root m (s = 0) is the best level. Every variable is measured in the length of its source, so that means of any size
-cost no digits. cvxpy loads with the first problem, which `import theory` therefore leaves out.
+whose root m (s = 0) is the best level. Measured in the length of its source, a share costs no digits however long or short
+the source is; where budgets decide, plain shares are the better variables: the search tries both. cvxpy loads with the first
+problem, which `import theory` therefore leaves out.
 """
 
 from dataclasses import dataclass
@@ -39,24 +40,25 @@ class InnerProblem:
 
     Args:
         problem: the best-mixture problem.
+        scale: the unit 1/scale_s in which the solver sees p_s, shape (S,).
     """
 
-    def __init__(self, problem: MixtureProblem):
+    def __init__(self, problem: MixtureProblem, scale: Float[np.ndarray, " s"]):
         import cvxpy as cp
 
-        self.problem, self.num_solved = problem, 0
+        self.problem, self.scale, self.num_solved = problem, scale, 0
         num_targets, num_sources = problem.signals.shape
         self.is_quadratic = problem.proportionality is not None
         # A solver that stops short of its tolerance is no harm: the certificate judges the answer.
         self._z, self._e = cp.Variable(num_sources, nonneg=True), cp.Variable(nonneg=True)
-        unscale = 1 / problem.lengths
+        unscale = 1 / self.scale
         total = (unscale / unscale.max()) @ self._z
         low, high = (x / unscale.max() for x in problem.total)
         constraints: list[Any] = [total == high * self._e] if low == high else [total >= low * self._e]
         if low < high:
             constraints.append(total <= high * self._e)
         constraints += [
-            self._z[s] <= problem.caps[s] * problem.lengths[s] * self._e
+            self._z[s] <= problem.caps[s] * self.scale[s] * self._e
             for s in np.flatnonzero(problem.caps < problem.total[1])
         ]
         num_groups = len(problem.shapes)
@@ -115,7 +117,7 @@ class InnerProblem:
         if self._box is not None:
             self._box.value = box
         for t, row in self._rows.items():
-            row.value, self._offsets[t].value = rows[t] / problem.lengths, offsets[t]
+            row.value, self._offsets[t].value = rows[t] / self.scale, offsets[t]
         self._level.value = level
         if not self.is_quadratic:
             self._omega.value = omega
@@ -128,7 +130,7 @@ class InnerProblem:
                 return None
         if self._z.value is None or self._e.value is None or not self._e.value > 0:
             return None
-        point = np.clip(self._z.value, 0, None) / problem.lengths / float(self._e.value)
+        point = np.clip(self._z.value, 0, None) / self.scale / float(self._e.value)
         scale = problem.proportionality if self.is_quadratic else np.ones(len(problem.signals))
         weights = np.asarray([float(reach.dual_value) for reach in self._reach]) / scale
         ends = np.asarray([[float(e.dual_value) for e in pair] for pair in self._ends]).reshape(-1, 2)

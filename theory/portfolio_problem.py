@@ -116,7 +116,9 @@ class MixtureProblem:
 
     def repaired(self, p: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
         """The nearest thing to a solver's answer that is in the polytope exactly, without dust."""
-        clean = np.where(p > 1e-9 * max(float(p.max()), 0.0), np.minimum(p, self.caps), 0.0)
+        # A small share of a long source is no dust: it counts in its length.
+        shares, effects = p / p.max(), p * self.lengths / (p * self.lengths).max()
+        clean = np.where((shares > 1e-9) | (effects > 1e-9), np.minimum(p, self.caps), 0.0)
         if self.total[0] < self.total[1]:
             # More of everything always helps: go to the edge.
             used = clean > 0
