@@ -14,10 +14,8 @@ In scikit-learn's terms (targets y, `fit_intercept=False`): Ridge(alpha=nλ), Lo
 LinearSVC(loss="hinge", C=1/(nλ)).
 """
 
-import os
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,12 +29,12 @@ from jaxtyping import Bool, Float, Int, Key
 from theory import covariance as cov
 from theory.arrays import ArrayLike, Scalar, as_float_array, is_concrete, require
 from theory.gaussian import Source, check_dimensions
-from theory.learners_hinge import hard_margin, hinge_path
-from theory.learners_smooth import smooth_path
+from theory.learners_batches import on_all_cores
+from theory.learners_hinge import hard_margin, soft_margin
+from theory.learners_smooth import fast_path, sure_path
 from theory.losses import HINGE, LOGISTIC, SQUARE, Loss
 
 _MAX_ITERATIONS = 100
-_SMALL_PROBLEM = 1 << 20  # numbers in the samples of one problem
 
 
 class UncertifiedOptimum(UserWarning):
@@ -137,12 +135,14 @@ def train(
     flat, path = u.reshape(-1, *u.shape[-2:]), jnp.atleast_1d(lambdas)
     goal = _tolerance(tolerance, loss, u.dtype)
     if loss.smooth:
-        program = partial(smooth_path, loss=loss, max_iterations=max_iterations)
+        results = _fast_then_sure(loss, flat, path, goal, max_iterations)
     elif loss.name == HINGE.name:
-        program = partial(hinge_path, max_iterations=max_iterations)
+        # A program for one λ serves any number of them; nothing but the span is shared.
+        each = [on_all_cores(soft_margin, flat, lam, goal, jnp.asarray(max_iterations)) for lam in path]
+        results = jax.tree.map(lambda *values: jnp.stack(values, 1), *each)
     else:
         raise ValueError(f"no solver for the loss {loss.name!r}: a smooth loss or the hinge is needed")
-    return _finish(_on_all_cores(program, flat, path, goal), u, lambdas, goal)
+    return _finish(results, u, lambdas, goal)
 
 
 def train_ridge(
@@ -183,8 +183,8 @@ def train_hard_margin(
     """
     u = _checked_samples(samples)
     goal = _tolerance(tolerance, HINGE, u.dtype)
-    program = partial(hard_margin, max_iterations=max_iterations)
-    *results, margins = _on_all_cores(program, u.reshape(-1, *u.shape[-2:]), goal)
+    flat = u.reshape(-1, *u.shape[-2:])
+    *results, margins = on_all_cores(hard_margin, flat, goal, jnp.asarray(max_iterations))
     if is_concrete(margins):
         _check_finite(results[0], u)
         failed = np.flatnonzero(~(np.asarray(margins[:, 0]) > 0))
@@ -229,26 +229,26 @@ def train_lda(samples: ArrayLike, counts: Sequence[int] | None = None) -> Float[
     return weights
 
 
-def _on_all_cores(
-    program: Callable[..., tuple[Array, ...]], samples: Array, *rest: Array
+def _fast_then_sure(
+    loss: Loss, samples: Array, lambdas: Array, tolerance: Array, max_iterations: int
 ) -> tuple[Array, ...]:
-    """Run a program that takes problems one by one on equal parts of them at the same time, one part for each core."""
-    num_problems, cores = samples.shape[0], os.cpu_count() or 1
-    few = num_problems < 2 * cores
-    large = samples.size > _SMALL_PROBLEM * num_problems  # keeps all cores busy by itself
-    if cores == 1 or few or large or not is_concrete(samples, rest) or jax.default_backend() != "cpu":
-        return program(samples, jnp.arange(num_problems), *rest)
-    # Indices are handed out, not slices, which would copy the samples; equal numbers of them share one compilation.
-    parts = np.array_split(np.arange(num_problems), cores)
-    padded = [np.resize(part, len(parts[0])) for part in parts]
-    with ThreadPoolExecutor(cores) as pool:
-        results = list(
-            pool.map(lambda i: jax.block_until_ready(program(samples, jnp.asarray(i), *rest)), padded)
+    """Conjugate gradients; where they miss the tolerance, factorised Hessians."""
+    fast, sure = partial(fast_path, loss=loss), partial(sure_path, loss=loss)
+    limit = jnp.asarray(max_iterations)
+    if is_concrete(lambdas) and not np.asarray(lambdas).any():
+        return on_all_cores(sure, samples, lambdas, tolerance, limit)
+    results = on_all_cores(fast, samples, lambdas, tolerance)
+    missed = ~(results[1] <= tolerance).all(1)
+    if not is_concrete(missed):
+        everything = (jnp.arange(len(missed)), jnp.asarray(len(missed)))
+        return jax.lax.cond(
+            missed.any(), lambda: sure(samples, *everything, lambdas, tolerance, limit), lambda: results
         )
-    return jax.tree.map(
-        lambda *values: jnp.concatenate([v[: len(part)] for v, part in zip(values, parts, strict=True)]),
-        *results,
-    )
+    (places,) = np.nonzero(np.asarray(missed))
+    if not places.size:
+        return results
+    again = on_all_cores(sure, samples, lambdas, tolerance, limit, places=places)
+    return jax.tree.map(lambda old, new: old.at[places].set(new), results, again)
 
 
 def _checked_samples(samples: ArrayLike) -> Array:
@@ -293,19 +293,19 @@ def _problem(index: Any, samples: Array) -> str:
     return f"problem {', '.join(map(str, place))}"
 
 
-def _check_finite(weights: Array, samples: Array) -> None:
-    """Name the row that spoils the weights (..., one row for each problem); samples are only searched if one does."""
-    bad = np.flatnonzero(~np.isfinite(np.asarray(weights)).all(tuple(range(1, weights.ndim))))
+def _check_finite(values: Array, samples: Array) -> None:
+    """Name the row that spoils results (B, ...); the samples, which are many, are only searched if one does."""
+    bad = np.flatnonzero(~np.isfinite(np.asarray(values)).all(tuple(range(1, values.ndim))))
     if not bad.size:
         return
     rows = np.asarray(samples).reshape(-1, *samples.shape[-2:])
     for index in range(len(rows)):
         spoiled = np.flatnonzero(~np.isfinite(rows[index]).all(-1))
         if spoiled.size:
-            values = rows[index][spoiled[0]]
+            row = rows[index][spoiled[0]]
             raise ValueError(
                 f"samples must be finite: row {spoiled[0]} of {_problem(index, samples)} holds "
-                f"{values[~np.isfinite(values)][0]}"
+                f"{row[~np.isfinite(row)][0]}"
             )
     raise ValueError(
         f"the samples of {_problem(bad[0], samples)} are linearly dependent or too close to it "
@@ -318,9 +318,10 @@ def _finish(results: Sequence[Array], samples: Array, lambdas: Array, tolerance:
     converged = error <= tolerance
     if is_concrete(weights):
         _check_finite(weights, samples)
+        _check_finite(gap, samples)
         missed = int((~np.asarray(converged)).sum())
         if missed:
-            worst = float(np.nanmax(np.asarray(error)))
+            worst = float(np.max(np.asarray(error)))
             warnings.warn(
                 f"{missed} of {converged.size} optima are certified to a relative error of {worst:.2g} only, "
                 f"tolerance {float(tolerance):.2g}: see Trained.weight_error",

@@ -5,13 +5,12 @@ min(n, d) coordinates, with Mehrotra's predictor and corrector; 10 to 25 factori
 In float64 the soft margin takes its first steps, where nothing depends on the last digits, in float32.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve
 
+from theory.learners_batches import for_each
 from theory.learners_smooth import Solution, in_span, out_of_span
 
 _TO_BOUNDARY = 0.995
@@ -27,7 +26,7 @@ def _longest(*pairs: tuple[Array, Array]) -> Array:
 
 
 def _soft_margin(
-    features: Array, lam: Array, start: tuple[Array, ...], tolerance: Array, max_iterations: int
+    features: Array, lam: Array, start: tuple[Array, ...], tolerance: Array, max_iterations: Array
 ) -> tuple[tuple[Array, ...], Solution]:
     """Interior points from `start` = (w, α, 1 − α, s, ξ) until the certificate meets the tolerance or rounding stops it."""
     n = features.shape[0]
@@ -101,11 +100,11 @@ def _start(features: Array) -> tuple[Array, ...]:
     return jnp.zeros_like(features[0]), half, half, one, 2 * one
 
 
-@partial(jax.jit, static_argnames=("max_iterations",))
-def hinge_path(
-    samples: Array, which: Array, lambdas: Array, tolerance: Array, max_iterations: int
+@jax.jit
+def soft_margin(
+    samples: Array, which: Array, count: Array, lam: Array, tolerance: Array, max_iterations: Array
 ) -> Solution:
-    r"""Soft-margin weights (B, L, d), error bounds, duality gaps and iterations (B, L) of problems `which` (B,) of (·, n, d).
+    r"""Soft-margin weights (B, d), error bounds, duality gaps and iterations (B,) for one λ (B as in `for_each`).
 
     Dual variables $\alpha\in(0,1)^n$, slacks $s,\xi>0$: $\lambda nw=U^\top\alpha$, $s-\xi=Uw-1$, barrier
     $\alpha s=(1-\alpha)\xi=\mu$.
@@ -113,35 +112,29 @@ def hinge_path(
 
     def one_problem(rows: Array) -> Solution:
         features, basis = in_span(rows)
-        single = features.astype(jnp.float32)
+        start, before = _start(features), jnp.asarray(0)
+        if features.dtype == jnp.float64:
+            single, handover = features.astype(jnp.float32), jnp.asarray(_HANDOVER, jnp.float32)
+            rough, (*_, before) = _soft_margin(
+                single, lam.astype(jnp.float32), _start(single), handover, max_iterations
+            )
+            w, alpha, beta, s, xi = (x.astype(features.dtype) for x in rough)
+            # α + β = 1 again in all digits, the smaller of them unchanged.
+            alpha, beta = jnp.where(alpha < 0.5, alpha, 1 - beta), jnp.where(alpha < 0.5, 1 - alpha, beta)
+            rough = (w, alpha, beta, s, xi)
+            inside = jnp.stack([jnp.isfinite(w).all(), *[(x > 0).all() for x in rough[1:]]]).all()
+            start = tuple(jnp.where(inside, a, b) for a, b in zip(rough, start, strict=True))
+        _, (w, error, gap, steps) = _soft_margin(features, lam, start, tolerance, max_iterations)
+        return out_of_span(w, basis), error, gap, before + steps
 
-        def solve(lam: Array) -> Solution:
-            start, before = _start(features), jnp.asarray(0)
-            if features.dtype == jnp.float64:
-                handover = jnp.asarray(_HANDOVER, jnp.float32)
-                rough, (*_, before) = _soft_margin(
-                    single, lam.astype(jnp.float32), _start(single), handover, max_iterations
-                )
-                w, alpha, beta, s, xi = (x.astype(features.dtype) for x in rough)
-                # α + β = 1 again in all digits, the smaller of them unchanged.
-                alpha, beta = jnp.where(alpha < 0.5, alpha, 1 - beta), jnp.where(alpha < 0.5, 1 - alpha, beta)
-                rough = (w, alpha, beta, s, xi)
-                inside = jnp.stack([jnp.isfinite(w).all(), *[(x > 0).all() for x in rough[1:]]]).all()
-                start = tuple(jnp.where(inside, a, b) for a, b in zip(rough, start, strict=True))
-            _, (w, error, gap, count) = _soft_margin(features, lam, start, tolerance, max_iterations)
-            return w, error, gap, before + count
-
-        weights, error, gap, count = jax.lax.map(solve, lambdas)
-        return out_of_span(weights, basis), error, gap, count
-
-    return jax.lax.map(lambda index: one_problem(samples[index]), which)
+    return for_each(one_problem, samples, which, count)
 
 
-@partial(jax.jit, static_argnames=("max_iterations",))
+@jax.jit
 def hard_margin(
-    samples: Array, which: Array, tolerance: Array, max_iterations: int
+    samples: Array, which: Array, count: Array, tolerance: Array, max_iterations: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
-    r"""Hard-margin weights (B, d), error bounds, gaps, iterations and margins' bounds (B, 2) of problems `which` (B,).
+    r"""Hard-margin weights (B, d), error bounds, gaps, iterations and margins' bounds (B, 2) (B as in `for_each`).
 
     The point $v=U^\top\alpha$ of the samples' convex hull closest to the origin; $w=v/\min_iu_i\cdot v$ if that is positive.
     The bounds are $\min_iu_i\cdot v/\|v\|$ and the shortest $\|v\|$, in units of the samples' root mean square
@@ -221,4 +214,4 @@ def hard_margin(
         gap = 0.5 * (w @ w) - 0.5 / (length * scale) ** 2
         return out_of_span(w, basis), error, gap, count, jnp.stack([smallest / length, shortest])
 
-    return jax.lax.map(lambda index: one_problem(samples[index]), which)
+    return for_each(one_problem, samples, which, count)

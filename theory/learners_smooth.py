@@ -8,12 +8,14 @@ takes over (`sure`), in min(n, d) coordinates: with n <= d, $U^\top=QR$ and the 
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 
+from theory.learners_batches import for_each
 from theory.losses import SQUARE, Loss
 
 _BACKTRACKS = 12
@@ -174,7 +176,7 @@ def _sure_ridge(rows: Array, lambdas: Array, refinements: int = 2) -> Solution:
     def solve(lam: Array) -> Solution:
         factor = cho_factor(gram + lam * eye, lower=True)
 
-        def refine(_: int, w: Array) -> Array:
+        def refine(_: Any, w: Array) -> Array:
             return w + cho_solve(factor, features.T @ (1 - features @ w) / n - lam * w)
 
         w = jax.lax.fori_loop(0, refinements + 1, refine, jnp.zeros_like(gram[0]))
@@ -200,18 +202,17 @@ def _sure_ridge(rows: Array, lambdas: Array, refinements: int = 2) -> Solution:
 
 
 def _sure_newton(
-    loss: Loss, rows: Array, lambdas: Array, starts: Array, tolerance: Array, max_iterations: int
+    loss: Loss, rows: Array, lambdas: Array, tolerance: Array, max_iterations: Array
 ) -> Solution:
     n = rows.shape[0]
     features, basis = in_span(rows)
     eye = jnp.eye(features.shape[1], dtype=features.dtype)
 
-    def solve(inputs: tuple[Array, Array]) -> Solution:
-        lam, start = inputs
-
+    def step(start: Array, lam: Array) -> tuple[Array, Solution]:
         def unfinished(state: tuple[Array, ...]) -> Array:
             w, _, gradient, count = state
-            return (count < max_iterations) & ~(_certificate(w, gradient, lam)[0] <= tolerance)
+            error = _certificate(w, gradient, lam)[0]
+            return (count < max_iterations) & ~(error <= tolerance) & jnp.isfinite(gradient).all()
 
         def newton(state: tuple[Array, ...]) -> tuple[Array, ...]:
             w, margins, gradient, count = state
@@ -226,30 +227,41 @@ def _sure_newton(
         state = (start, margins, _gradient(loss, features, lam, start, margins), jnp.asarray(0))
         w, _, _, count = jax.lax.while_loop(unfinished, newton, state)
         error, gap = _certificate(w, _gradient(loss, features, lam, w, features @ w), lam)
-        return w, error, gap, count
+        return w, (w, error, gap, count)
 
-    inside = starts if basis is None else starts @ basis
-    weights, error, gap, count = jax.lax.map(solve, (lambdas, inside))
+    # From the strongest regularisation to the weakest, each from its predecessor's solution.
+    order = jnp.argsort(-lambdas)
+    _, results = jax.lax.scan(step, jnp.zeros_like(features[0]), lambdas[order])
+    weights, error, gap, count = (values[jnp.argsort(order)] for values in results)
     return out_of_span(weights, basis), error, gap, count
 
 
-@partial(jax.jit, static_argnames=("loss", "max_iterations"))
-def smooth_path(
-    samples: Array, which: Array, lambdas: Array, tolerance: Array, loss: Loss, max_iterations: int
+@partial(jax.jit, static_argnames=("loss",))
+def fast_path(
+    samples: Array, which: Array, count: Array, lambdas: Array, tolerance: Array, loss: Loss
 ) -> Solution:
-    """Weights (B, L, d), error bounds, duality gaps and iterations (B, L) of problems `which` (B,) of samples (·, n, d).
+    """Weights (B, L, d), error bounds, gaps and passes over the samples (B, L) by conjugate gradients; B as in `for_each`.
 
-    The square loss may have λ = 0. Iterations are passes over the samples, or factorisations where those were needed.
+    The bound is infinite where the method failed, and for λ = 0, which it leaves alone.
     """
+    return for_each(lambda rows: _fast_path(loss, rows, lambdas, tolerance), samples, which, count)
 
-    def one_problem(rows: Array) -> Solution:
-        fast = _fast_path(loss, rows, lambdas, tolerance)
 
-        def sure() -> Solution:
-            if loss.name == SQUARE.name:
-                return _sure_ridge(rows, lambdas)
-            return _sure_newton(loss, rows, lambdas, fast[0], tolerance, max_iterations)
+@partial(jax.jit, static_argnames=("loss",))
+def sure_path(
+    samples: Array,
+    which: Array,
+    count: Array,
+    lambdas: Array,
+    tolerance: Array,
+    max_iterations: Array,
+    loss: Loss,
+) -> Solution:
+    """As `fast_path` by factorised Hessians, for any data and also λ = 0 (square loss); counts factorisations."""
 
-        return jax.lax.cond((fast[1] <= tolerance).all(), lambda: fast, sure)
+    def solve(rows: Array) -> Solution:
+        if loss.name == SQUARE.name:
+            return _sure_ridge(rows, lambdas)
+        return _sure_newton(loss, rows, lambdas, tolerance, max_iterations)
 
-    return jax.lax.map(lambda index: one_problem(samples[index]), which)
+    return for_each(solve, samples, which, count)
