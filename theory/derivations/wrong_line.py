@@ -19,7 +19,7 @@ _m, _q, _qr = sp.symbols("m q q_r", real=True)
 _Lam, _kappa, _lam, _tau, _gamma, _v, _T = sp.symbols(
     r"\Lambda \kappa \lambda \tau \gamma v T", positive=True
 )
-_V, _D, _kk, _M2 = sp.symbols("V D k M^2", positive=True)
+_V, _D, _kk, _M2, _L = sp.symbols("V D k M^2 L", positive=True)
 _solved = _e * _Lam / (1 + _Lam)
 _core = _kk * _v * _kappa / (_kappa + _v) ** 2 + _gamma / _kappa
 _noise = 1 + _qr + (1 / _e**2 - 1) * (1 + _Lam) ** 2
@@ -203,17 +203,29 @@ _growth = (
         r"reference, worse under shift.**",
     ),
     Step(
-        r"**Limits.** In the limit $\kappa \to 0$, $\Lambda = q_r = M^2 = \nu^\top\Gamma^{-1}\nu$, and $N$ is "
-        r"$T/\Lambda^2$ times $n/\gamma$. Clean labels, "
-        r"well separated classes:",
-        Equation(sp.Limit(_noise.subs({_e: 1, _qr: _M2, _Lam: _M2}) / _M2**2, _M2, sp.oo), sp.S.Zero),
-        r"nothing is memorised and the turning point moves to infinity. (Clean labels of overlapping classes are "
-        r"memorised, too: $T = 1 + M^2$.)",
+        r"**What clean labels change.** In the limit $\kappa \to 0$, $\Lambda = q_r = M^2 = \nu^\top\Gamma^{-1}\nu$ "
+        r"and $N$ is $T/M^4$ times $n/\gamma$. With "
+        r"clean labels, as the classes are better and better separated, $M^2N$ tends to $n/\gamma$ times",
+        Equation(sp.Limit(_M2 * _noise.subs({_e: 1, _qr: _M2, _Lam: _M2}) / _M2**2, _M2, sp.oo), sp.S.One),
+        r"so $N$ falls like $1/M^2$, as $P$ does: clean labels of overlapping classes are memorised, too, and the "
+        r"turning point tends to a constant.",
     ),
     Step(
-        r"With label noise it stays:",
+        r"With label noise $N$ does not fall:",
         Equation(sp.Limit(_noise.subs({_qr: _M2, _Lam: _M2}) / _M2**2, _M2, sp.oo), 1 / _e**2 - 1),
-        r"however well the classes are separated.",
+        r"times $n/\gamma$. Against $P \sim 1/M^2$ the turning point falls like $1/M^2$: the better the classes are "
+        r"separated, the more label noise matters.",
+    ),
+    Step(
+        r"Core features without noise in training ($v \to 0$: $r = \nu/\kappa$, $\Lambda = L/\kappa$ with $L = "
+        r"\Vert\nu\Vert^2$, $q_r = 0$) give $N = T/(\Lambda^2\kappa)$:",
+        Equation(
+            _noise.subs({_qr: 0, _Lam: ratio(_L, _kappa)}) / (ratio(_L, _kappa) ** 2 * _kappa),
+            _kappa / _L**2 + (1 / _e**2 - 1) * (_L + _kappa) ** 2 / (_L**2 * _kappa),
+        ),
+        r"Clean labels leave the first term, which falls as data grow: nothing is memorised and "
+        r"the line stays. Any label noise adds the "
+        r"second, which grows like $n$.",
     ),
     Step(
         r"Without nuisance features $N = 0$, and with $\Sigma_{shift} = c^2\Sigma_{ref}$ and the same mean $P = "
