@@ -16,7 +16,7 @@ general smoothed by the prompts' Gram matrix and weighted by how frequent a clas
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from theory import covariance as cov
 from theory.arrays import ArrayLike, Scalar, as_float_array, check_counts, require
 from theory.linear_clip import cross_covariance
 from theory.multiclass import MulticlassSource, MulticlassTarget, check_shapes
-from theory.multiclass_scores import ScoreLaw
+from theory.multiclass_scores import ScoreLaw, symmetric_root
 
 #: "fixed": every class has n/K images; "random": every image draws its class.
 ClassCounts = Literal["fixed", "random"]
@@ -97,6 +97,21 @@ class Captions:
         return table[named] + jnp.where(named[:, None] < self.num_classes, noise, 0), named
 
 
+def _flatten(captions: Captions) -> tuple[tuple[Any, ...], None]:
+    return (captions.prompts, captions.noise, captions.wrong, captions.missing), None
+
+
+def _unflatten(_: None, children: Any) -> Captions:
+    # JAX rebuilds pytrees around tracers and placeholders, so the checks of __init__ are skipped here.
+    new = object.__new__(Captions)
+    for field, value in zip(("prompts", "noise", "wrong", "missing"), children, strict=True):
+        object.__setattr__(new, field, value)
+    return new
+
+
+jax.tree_util.register_pytree_node(Captions, _flatten, _unflatten)
+
+
 def _draw_names(
     key: Array, labels: Array, num_classes: int, wrong: Scalar, missing: Scalar
 ) -> tuple[Array, Array]:
@@ -115,6 +130,13 @@ def _check(captions: Captions, *distributions: MulticlassSource | MulticlassTarg
             f"one prompt for each of the {num_classes} classes is needed, got {captions.num_classes}"
         )
     return num_classes
+
+
+def _check_size(num_samples: int, num_classes: int, class_counts: ClassCounts) -> None:
+    if num_samples < 2 or (class_counts == "fixed" and num_samples % num_classes):
+        raise ValueError(
+            f"num_samples must be at least 2, and a multiple of K = {num_classes} for fixed class counts, got {num_samples}"
+        )
 
 
 def population_cross_covariance(source: MulticlassSource, captions: Captions) -> Float[Array, "d q"]:
@@ -240,20 +262,47 @@ def sample_pairs(
     Raises:
         ValueError: too few pairs, not a multiple of K, or the numbers of classes differ.
     """
-    k = _check(captions, source)
-    if num_samples < 2 or (class_counts == "fixed" and num_samples % k):
-        raise ValueError(
-            f"num_samples must be at least 2, and a multiple of K = {k} for fixed class counts, got {num_samples}"
-        )
+    _check_size(num_samples, _check(captions, source), class_counts)
+    return _pairs(key, source, _root(source), captions, num_samples, class_counts)
+
+
+def _root(source: MulticlassSource) -> Array:
+    """Square root of the covariance in its own form; outside of any loop, since a full matrix needs its eigenvectors."""
+    return jnp.sqrt(source.covariance) if source.covariance.ndim < 2 else symmetric_root(source.covariance)
+
+
+@partial(jax.jit, static_argnames=("num_samples", "class_counts"))
+def _pairs(
+    key: Array,
+    source: MulticlassSource,
+    root: Array,
+    captions: Captions,
+    num_samples: int,
+    class_counts: ClassCounts,
+) -> tuple[Array, Array, Array]:
     label_key, image_key, caption_key = jax.random.split(key, 3)
-    labels = jnp.arange(num_samples) % k
+    labels = jnp.arange(num_samples) % source.num_classes
     if class_counts == "random":
-        labels = jax.random.randint(label_key, (num_samples,), 0, k)
-    noise = cov.sample(
-        image_key, source.covariance.astype(source.means.dtype), (num_samples, source.dimension)
-    )
+        labels = jax.random.randint(label_key, (num_samples,), 0, source.num_classes)
+    noise = jax.random.normal(image_key, (num_samples, source.dimension), source.means.dtype)
     z, _ = captions.sample(caption_key, labels)
-    return source.means[labels] + noise, z, labels
+    return source.means[labels] + cov.apply(root, noise), z, labels
+
+
+@partial(jax.jit, static_argnames=("num_samples", "class_counts"))
+def _many_cross_covariances(
+    keys: Array,
+    source: MulticlassSource,
+    root: Array,
+    captions: Captions,
+    num_samples: int,
+    class_counts: ClassCounts,
+) -> Array:
+    def one(key: Array) -> Array:
+        x, z, _ = _pairs(key, source, root, captions, num_samples, class_counts)
+        return cross_covariance(x, z)
+
+    return jax.lax.map(one, keys)
 
 
 def sample_cross_covariances(
@@ -269,9 +318,8 @@ def sample_cross_covariances(
     Raises:
         ValueError: as `sample_pairs`.
     """
-
-    def one(trial_key: Array) -> Array:
-        x, z, _ = sample_pairs(trial_key, source, captions, num_samples, class_counts)
-        return cross_covariance(x, z)
-
-    return jax.lax.map(one, jax.random.split(key, num_trials))
+    _check_size(num_samples, _check(captions, source), class_counts)
+    if num_trials < 1:
+        raise ValueError(f"num_trials must be at least 1, got {num_trials}")
+    keys = jax.random.split(key, num_trials)
+    return _many_cross_covariances(keys, source, _root(source), captions, num_samples, class_counts)

@@ -6,17 +6,17 @@ Linear CLIP of rank r learns the row and column space of the cross-covariance; i
 $\tilde U$. A teacher scores every pair by $x^\top G\tilde x$, pairs with a score > 0 are kept, and a model is trained on
 them; it may teach the next.
 
-Use `training_errors` to simulate the unfiltered model and any number of filter passes over the same pairs, `unfiltered_error`
-and `filtered_error` for their closed forms (leading order in 1/n), and `fit_exponents` for rates with intervals.
+Use `training_errors` to simulate the unfiltered model and any number of filter passes over the same pairs,
+`unfiltered_error` and `filtered_error` for their closed forms (leading order in 1/n), and `theory.linear_clip_exponents` to
+fit rates with intervals.
 
 By rotation the first r axes are U and $\tilde U$. Pairs are drawn anew from the same keys in every pass, so memory does not grow
 with n; they are drawn in float32 whatever JAX's precision, whose rounding is far below the error of any estimate here.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,6 @@ from jax import Array
 from jaxtyping import Float, Key
 
 from theory.arrays import ArrayLike, Scalar
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _CHUNK_ROWS = 1 << 13
 
@@ -194,7 +191,7 @@ def filtered_error(
     return np.sqrt((left * first) ** 2 + 2 * left * added * one.overlap + (added * one.noise) ** 2)
 
 
-@partial(jax.jit, static_argnames=("setting", "chunks", "size", "filtered"))
+@partial(jax.jit, static_argnames=("setting", "size", "filtered"))
 def _cross_covariances(
     key: Array,
     num_pairs: Array,
@@ -202,7 +199,6 @@ def _cross_covariances(
     left: Array,
     right: Array,
     setting: MatchedPairs,
-    chunks: int,
     size: int,
     filtered: bool,
 ) -> tuple[Array, Array]:
@@ -210,9 +206,8 @@ def _cross_covariances(
     d, r = setting.num_features, setting.rank
     num_shares = shares.shape[0]
 
-    def add_chunk(sums: tuple[Array, ...], inputs: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
-        chunk_key, start = inputs
-        normal_key, match_key = jax.random.split(chunk_key)
+    def add_chunk(chunk: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        normal_key, match_key = jax.random.split(jax.random.fold_in(key, chunk))
         normals = jax.random.normal(normal_key, (size, 2 * d + 2 * r), jnp.float32)
         latent, other = normals[:, :r], normals[:, r : 2 * r]
         images = float(setting.noise) * normals[:, 2 * r : 2 * r + d]
@@ -221,7 +216,7 @@ def _cross_covariances(
         # The same draws for every share: a pair that is matched at one share stays so at every larger one.
         matched = jax.random.uniform(match_key, (size,)) < shares[:, None]
         shared = jnp.where(matched[..., None], latent, other)
-        inside = start + jnp.arange(size) < num_pairs
+        inside = chunk * size + jnp.arange(size) < num_pairs
         captions = jnp.broadcast_to(captions, (num_shares, size, d)).at[:, :, :r].add(shared)
         kept = jnp.broadcast_to(inside, (num_shares, size))
         if filtered:
@@ -236,11 +231,12 @@ def _cross_covariances(
             jnp.einsum("en,end->ed", weight, captions),
             jnp.einsum("nd,enf->edf", images, weight[..., None] * captions),
         )
-        return tuple(a + b for a, b in zip(sums, new, strict=True)), None
+        return tuple(a + b for a, b in zip(sums, new, strict=True))
 
     zeros = [jnp.zeros((num_shares, *shape), jnp.float32) for shape in ((), (d,), (d,), (d, d))]
-    inputs = (jax.random.split(key, chunks), size * jnp.arange(chunks))
-    (count, images, captions, products), _ = jax.lax.scan(add_chunk, tuple(zeros), inputs)
+    # A traced number of chunks: one compilation serves every n.
+    sums = jax.lax.fori_loop(0, (num_pairs + size - 1) // size, add_chunk, tuple(zeros))
+    count, images, captions, products = sums
     outer = images[:, :, None] * captions[:, None, :] / count[:, None, None]
     return (products - outer) / (count[:, None, None] - 1), count
 
@@ -285,15 +281,20 @@ def training_errors(
         raise ValueError(f"teacher must be 'learned' or 'oracle', got {teacher!r}")
     d, r = setting.num_features, setting.rank
     size = min(_CHUNK_ROWS, int(num_pairs))
-    chunks = -(-int(num_pairs) // size)
     truth = np.broadcast_to(np.eye(d, r, dtype=np.float32), (len(eta), d, r))
     left, right = truth, truth
     errors, shares = [], []
     for step in range(num_filters + 1):
         covariances, count = _cross_covariances(
-            key, jnp.asarray(num_pairs), jnp.asarray(eta), jnp.asarray(left), jnp.asarray(right), setting,
-            chunks, size, filtered=step > 0,
-        )  # fmt: skip
+            key,
+            jnp.asarray(num_pairs),
+            jnp.asarray(eta),
+            jnp.asarray(left),
+            jnp.asarray(right),
+            setting,
+            size,
+            filtered=step > 0,
+        )
         found = _leading_spaces(np.asarray(covariances, np.float64), r)
         errors.append(_distance(found, r))
         shares.append(np.asarray(count, np.float64) / num_pairs)
@@ -325,80 +326,3 @@ def _distance(spaces: _Spaces, rank: int) -> np.ndarray:
     left, singular, right = spaces
     squared = ((left[:, rank:] ** 2).sum((1, 2)) + (right[:, rank:] ** 2).sum((1, 2))) / 2
     return np.where(np.isfinite(singular[:, 0]), np.sqrt(squared), np.nan)
-
-
-@dataclass(frozen=True)
-class Exponent:
-    """A fitted exponent.
-
-    Attributes:
-        name: of the variable.
-        value: the exponent.
-        low: lower end of the confidence interval.
-        high: upper end.
-        stderr: standard error over replicates.
-    """
-
-    name: str
-    value: float
-    low: float
-    high: float
-    stderr: float
-
-    def describe(self) -> str:
-        """The exponent with its interval."""
-        return f"{self.name}^{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def fit_exponents(
-    table: "pd.DataFrame",
-    variables: Sequence[str],
-    response: str = "error",
-    replicate: str = "replicate",
-    level: float = 0.95,
-) -> dict[str, Exponent]:
-    r"""Exponents of power laws $y=c\prod_jx_j^{\beta_j}$, fitted within each replicate, with an interval over replicates.
-
-    Each replicate gives one least-squares fit of log y on the log x_j over its cells; the exponent is the mean over
-    replicates and the interval Student's t. Cells of one replicate may be dependent (they may share draws); replicates must
-    not be. The interval is for the exponent of this design of cells: it does not judge whether a power law holds.
-
-    Args:
-        table: one row for each replicate and cell, all replicates with the same cells.
-        variables: columns x_j.
-        response: column y > 0.
-        replicate: column that names the replicate.
-        level: confidence level.
-
-    Returns:
-        One `Exponent` for each variable.
-
-    Raises:
-        ValueError: fewer than two replicates, values that are not > 0, or cells that do not tell the variables apart.
-    """
-    from scipy.special import stdtrit
-
-    groups = [rows for _, rows in table.groupby(replicate, sort=False)]
-    if len(groups) < 2:
-        raise ValueError(f"an interval needs at least two replicates, got {len(groups)}")
-    values = table[[response, *variables]].to_numpy(np.float64)
-    if not np.all(values > 0) or not np.all(np.isfinite(values)):
-        raise ValueError(
-            f"{response} and {', '.join(variables)} must be finite numbers > 0 to have exponents"
-        )
-    fits = []
-    for rows in groups:
-        logs = np.log(rows[list(variables)].to_numpy(np.float64))
-        design = np.column_stack([np.ones(len(rows)), logs - logs.mean(0)])
-        if np.linalg.matrix_rank(design) < design.shape[1]:
-            raise ValueError(
-                f"the cells of a replicate do not tell {', '.join(variables)} apart: vary them separately"
-            )
-        fits.append(np.linalg.lstsq(design, np.log(rows[response].to_numpy(np.float64)), rcond=None)[0][1:])
-    fitted = np.asarray(fits)
-    mean, stderr = fitted.mean(0), fitted.std(0, ddof=1) / np.sqrt(len(fits))
-    reach = float(stdtrit(len(fits) - 1, (1 + level) / 2)) * stderr
-    return {
-        name: Exponent(name, float(m), float(m - w), float(m + w), float(s))
-        for name, m, w, s in zip(variables, mean, reach, stderr, strict=True)
-    }
