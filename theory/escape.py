@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Key
 
+from theory import covariance as cov
 from theory.arrays import ArrayLike, Scalar, as_float_array, check_shares, require
 from theory.brute_force_learners import draw_rows, solve_square
 from theory.exact_geometry import generator_of
@@ -225,30 +226,60 @@ def predict(settings: Sequence[EscapeSetting]) -> list[EscapePrediction]:
     found: dict[int, EscapePrediction] = {}
     for loss in dict.fromkeys(setting.loss for setting in settings):
         chosen = [index for index, setting in enumerate(settings) if setting.loss == loss]
+        # Sources whose line is known beforehand are left out: alone they can be separable, and their classifiers long.
+        places = [(index, settings[index].share) for index in chosen]
+        places += [
+            (index, alone)
+            for index in chosen
+            for source, alone in zip(settings[index].sources, (1.0, 0.0), strict=True)
+            if not points_along_its_mean(source)
+        ]
         rows = [
-            LimitRow(s.sources, s.targets, share, s.num_samples, s.penalty)
-            for s in (settings[index] for index in chosen)
-            for share in (1.0, 0.0, s.share)
+            LimitRow(own.sources, own.targets, share, own.num_samples, own.penalty)
+            for own, share in ((settings[index], share) for index, share in places)
         ]
         margins, pulls = limit_margins(rows, loss)
+        slopes = dict(zip(places, margins[:, 1] / margins[:, 0], strict=True))
         for number, index in enumerate(chosen):
-            three = slice(3 * number, 3 * number + 3)
-            found[index] = _prediction(settings[index], margins[three], pulls[3 * number + 2])
+            known = _projection_slopes(settings[index])
+            ends = np.asarray([slopes.get((index, alone), known[s]) for s, alone in enumerate((1.0, 0.0))])
+            found[index] = _prediction(settings[index], ends, margins[number], pulls[number])
     return [found[index] for index in range(len(settings))]
 
 
-def _prediction(setting: EscapeSetting, margins: np.ndarray, pulls: np.ndarray) -> EscapePrediction:
-    slopes = margins[:, 1] / margins[:, 0]
+def points_along_its_mean(source: Source) -> bool:
+    r"""Whether every learner here, trained on this source alone, points along ν on average: ν is an eigenvector of Γ.
+
+    The law of the samples is then unchanged by every rotation or reflection of the features that fixes ν and commutes with Γ
+    (in particular −1 off ν), so the mean of w and its limit lie along ν: the slope is $a_s/(c\,b_s)$, whatever n and λ.
+    """
+    mean = np.asarray(source.mean, np.float64)
+    turned = np.asarray(cov.apply(source.covariance, source.mean), np.float64)
+    length = mean @ mean
+    return bool(
+        length > 0 and np.abs(turned - (turned @ mean) / length * mean).max() <= 1e-6 * np.abs(turned).max()
+    )
+
+
+def _projection_slopes(setting: EscapeSetting) -> np.ndarray:
+    b, a = (np.asarray(alignments(setting.sources, target), np.float64) for target in setting.targets)
+    return a / b * np.sqrt(float(setting.reference.covariance) / float(setting.shift.covariance))
+
+
+def _prediction(
+    setting: EscapeSetting, ends: np.ndarray, margins: np.ndarray, pulls: np.ndarray
+) -> EscapePrediction:
+    slope = float(margins[1] / margins[0])
     shares = np.asarray([setting.share, 1 - setting.share])
     b, a = (alignments(setting.sources, target) for target in setting.targets)
     scale = np.sqrt(float(setting.reference.covariance) / float(setting.shift.covariance))
     return EscapePrediction(
-        source_slopes=slopes[:2],
-        slope=float(slopes[2]),
+        source_slopes=ends,
+        slope=slope,
         averaging_slope=float(mediant(a, b, shares) * scale),
-        margins=margins[2],
+        margins=margins,
         pulls=pulls / np.abs(pulls).sum(),
-        verdict=verdict(float(slopes[2]), slopes[:2], float(margins[2, 0])),
+        verdict=verdict(slope, ends, float(margins[0])),
     )
 
 
