@@ -113,7 +113,7 @@ jax.tree_util.register_pytree_node(Captions, _flatten, _unflatten)
 
 
 def _draw_names(
-    key: Array, labels: Array, num_classes: int, wrong: Scalar, missing: Scalar
+    key: Array, labels: Array, num_classes: int, wrong: Array | Scalar, missing: Array | Scalar
 ) -> tuple[Array, Array]:
     wrong_key, other_key, missing_key, rest = jax.random.split(key, 4)
     n = labels.shape

@@ -26,6 +26,9 @@ from jaxtyping import Float, Key
 
 from theory.arrays import ArrayLike, Scalar
 
+#: Who filters first: the unfiltered model ("learned") or the truth ("oracle").
+Teacher = Literal["learned", "oracle"]
+
 _CHUNK_ROWS = 1 << 13
 
 
@@ -82,7 +85,7 @@ def unfiltered_error(
     n, eta = _checked(num_pairs, matched_shares)
     r, noise = setting.rank, float(setting.noise)
     with np.errstate(divide="ignore"):
-        return noise * np.sqrt((1 + noise**2) * r * (setting.num_features - r) / n) / eta
+        return np.asarray(noise * np.sqrt((1 + noise**2) * r * (setting.num_features - r) / n) / eta)
 
 
 def _positive_part(setting: MatchedPairs, correlation: float) -> tuple[float, float, float]:
@@ -146,7 +149,8 @@ def filter_pass(setting: MatchedPairs, num_pairs: ArrayLike, matched_shares: Arr
     with np.errstate(divide="ignore"):
         overlap = entries * length / (lead * eta)
     pulled = eta * residual + (1 - eta) * mismatched[1]
-    return FilterPass(kept, (1 - 1 / variance) * pulled / lead, np.sqrt(entries * length) / lead, overlap)
+    values = kept, (1 - 1 / variance) * pulled / lead, np.sqrt(entries * length) / lead, overlap
+    return FilterPass(*(np.asarray(value) for value in values))
 
 
 def filtered_error(
@@ -154,7 +158,7 @@ def filtered_error(
     num_pairs: ArrayLike,
     matched_shares: ArrayLike,
     num_filters: int = 1,
-    teacher: Literal["learned", "oracle"] = "learned",
+    teacher: Teacher = "learned",
 ) -> Float[np.ndarray, "..."]:
     r"""Root mean squared error after T filter passes over the same pairs, each model teaching the next.
 
@@ -187,8 +191,9 @@ def filtered_error(
     left = one.contraction**num_filters
     added = (1 - left) / (1 - one.contraction)
     if teacher == "oracle":
-        return added * one.noise
-    return np.sqrt((left * first) ** 2 + 2 * left * added * one.overlap + (added * one.noise) ** 2)
+        return np.asarray(added * one.noise)
+    crossed = 2 * left * added * one.overlap
+    return np.asarray(np.sqrt((left * first) ** 2 + crossed + (added * one.noise) ** 2))
 
 
 @partial(jax.jit, static_argnames=("setting", "size", "filtered"))
@@ -247,7 +252,7 @@ def training_errors(
     num_pairs: int,
     matched_shares: ArrayLike,
     num_filters: int = 1,
-    teacher: Literal["learned", "oracle"] = "learned",
+    teacher: Teacher = "learned",
 ) -> tuple[Float[np.ndarray, "t e"], Float[np.ndarray, "t e"]]:
     r"""Errors of models trained on n pairs: unfiltered, then after each of a number of filter passes over the same pairs.
 
