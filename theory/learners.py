@@ -68,9 +68,7 @@ class Trained:
     converged: Bool[Array, "..."]
 
 
-def draw_mixture(
-    key: Key[Array, ""], sources: Sequence[Source], counts: Sequence[int]
-) -> Float[Array, "n d"]:
+def draw_mixture(key: Key[Array, ""], sources: Sequence[Source], counts: ArrayLike) -> Float[Array, "n d"]:
     """Samples u = y x ~ N(ν_s, Γ_s) of a mixture with fixed counts, ordered by source.
 
     Many problems: `jax.vmap(lambda key: draw_mixture(key, sources, counts))(jax.random.split(key, B))`.
@@ -78,7 +76,7 @@ def draw_mixture(
     Args:
         key: random key.
         sources: S training distributions.
-        counts: n_s, whole numbers.
+        counts: n_s, whole numbers, shape (S,).
 
     Returns:
         u, shape (n, d) with n = Σ n_s.
