@@ -29,7 +29,7 @@ from theory.arrays import ArrayLike, Scalar
 #: Who filters first: the unfiltered model ("learned") or the truth ("oracle").
 Teacher = Literal["learned", "oracle"]
 
-_CHUNK_ROWS = 1 << 13
+_CHUNK_ROWS = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -196,16 +196,16 @@ def filtered_error(
     return np.asarray(np.sqrt((left * first) ** 2 + crossed + (added * one.noise) ** 2))
 
 
-@partial(jax.jit, static_argnames=("setting", "size", "filtered"))
+@partial(jax.jit, static_argnames=("setting", "size"))
 def _cross_covariances(
     key: Array,
     num_pairs: Array,
     shares: Array,
     left: Array,
     right: Array,
+    threshold: Array,
     setting: MatchedPairs,
     size: int,
-    filtered: bool,
 ) -> tuple[Array, Array]:
     """Ĉ (E, d, d) of the pairs that E teachers keep, left @ right.T being their matrices, and how many they are (E,)."""
     d, r = setting.num_features, setting.rank
@@ -223,12 +223,9 @@ def _cross_covariances(
         shared = jnp.where(matched[..., None], latent, other)
         inside = chunk * size + jnp.arange(size) < num_pairs
         captions = jnp.broadcast_to(captions, (num_shares, size, d)).at[:, :, :r].add(shared)
-        kept = jnp.broadcast_to(inside, (num_shares, size))
-        if filtered:
-            scores = jnp.einsum(
-                "nd,edr,enf,efr->en", images, left, captions, right, optimize=[(0, 1), (0, 1), (0, 1)]
-            )
-            kept = kept & (scores > 0)
+        embedded = jnp.einsum("nd,edr->enr", images, left)
+        scores = jnp.sum(embedded * jnp.einsum("enf,efr->enr", captions, right), -1)
+        kept = inside & (scores > threshold)
         weight = kept.astype(jnp.float32)
         new = (
             weight.sum(1),
@@ -296,9 +293,9 @@ def training_errors(
             jnp.asarray(eta),
             jnp.asarray(left),
             jnp.asarray(right),
+            jnp.asarray(0 if step else -np.inf, jnp.float32),
             setting,
             size,
-            filtered=step > 0,
         )
         found = _leading_spaces(np.asarray(covariances, np.float64), r)
         errors.append(_distance(found, r))
