@@ -162,7 +162,7 @@ def _implicit_penalty(variances: Array, multiplicities: Array, n: Array, penalty
     low = jnp.log(jnp.maximum(jnp.maximum(penalty, variances.min() * (d / n - 1)), tiny))
     high = jnp.log(penalty + multiplicities @ variances / n)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         bottom, top = ends
         middle = 0.5 * (bottom + top)
         kappa = jnp.exp(middle)

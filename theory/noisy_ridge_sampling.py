@@ -31,6 +31,8 @@ from theory.wrong_line import NuisanceWorld
 
 NoisyLearner: TypeAlias = Literal["interpolating", "averaging"]
 
+_WEIGHTS_AT_ONCE = 1 << 21
+
 
 @dataclass(frozen=True, eq=False)
 class NoisyDraws:
@@ -134,12 +136,16 @@ def train_noisy_classifiers(
     """
     counts = _counts(num_samples, label_noise, num_trials, learner)
     sources = [world.source(), world.source(-1)]
+    # The weights of all trials need not fit into memory at once.
+    size = max(1, min(num_trials, _WEIGHTS_AT_ONCE // (world.num_core + world.num_nuisance)))
+    starts = range(0, num_trials, size)
     parts = []
-    for part in jax.random.split(key, num_trials):  # one at a time: the weights of all trials need not fit
+    for start, part in zip(starts, jax.random.split(key, len(starts)), strict=True):
+        trials = min(size, num_trials - start)
         if learner == "averaging":
-            weights = brute_force_classifiers(part, sources, counts, 1)
+            weights = brute_force_classifiers(part, sources, counts, trials)
         else:
-            weights = brute_force_weights(part, sources, counts, 1, "minimum_norm")
+            weights = brute_force_weights(part, sources, counts, trials, "minimum_norm")
         parts.append(_split(np.asarray(weights, np.float64), world))
     return NoisyDraws(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 

@@ -33,39 +33,37 @@ from theory.noisy_ridge import NoisyRidgeLaw, check_models, solve_blocks
 _BISECTIONS = 100
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, init=False, eq=False)
 class ModelFamily:
     """k models as the reference and a shift of adjustable strength see them.
 
-    Attributes:
+    Args:
         reference: m_ref > 0, shape (k,).
         base: P > 0, 1/m² on the shift at strength 0, shape (k,).
         nuisance: N >= 0, what a unit of s² adds to it, shape (k,).
+
+    Raises:
+        ValueError: shapes that differ or are not (k,) with k >= 2, or a number outside its range.
     """
 
     reference: Float[np.ndarray, " k"]
     base: Float[np.ndarray, " k"]
     nuisance: Float[np.ndarray, " k"]
 
-    def __post_init__(self) -> None:
-        arrays = [np.asarray(x, np.float64) for x in (self.reference, self.base, self.nuisance)]
+    def __init__(self, reference: ArrayLike, base: ArrayLike, nuisance: ArrayLike):
+        arrays = [np.asarray(x, np.float64) for x in (reference, base, nuisance)]
         if arrays[0].ndim != 1 or len({x.shape for x in arrays}) > 1 or len(arrays[0]) < 2:
             raise ValueError(
                 "a family needs reference, base and nuisance of one shape (k,) with k >= 2, got shapes "
                 + ", ".join(str(x.shape) for x in arrays)
             )
-        for name, values, fine in (
-            ("reference margin", arrays[0], arrays[0] > 0),
-            ("base", arrays[1], arrays[1] > 0),
-            ("nuisance", arrays[2], arrays[2] >= 0),
-        ):
-            fine &= np.isfinite(values)
+        names = ("reference", "base", "nuisance")
+        for name, values, least in zip(names, arrays, ("> 0", "> 0", ">= 0"), strict=True):
+            fine = np.isfinite(values) & ((values > 0) if least == "> 0" else (values >= 0))
             if not fine.all():
-                bound = ">= 0" if name == "nuisance" else "> 0"
                 raise ValueError(
-                    f"every {name} of a family must be a finite number {bound}, got {values[~fine][0]:g}"
+                    f"every {name} of a family must be a finite number {least}, got {values[~fine][0]:g}"
                 )
-        for name, values in zip(("reference", "base", "nuisance"), arrays, strict=True):
             object.__setattr__(self, name, values)
 
     def shifted(self, strength: ArrayLike) -> Float[np.ndarray, "... k"]:
@@ -88,7 +86,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Over the last axis; not a number where one of them does not vary."""
     x, y = first - first.mean(-1, keepdims=True), second - second.mean(-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+        return np.asarray((x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1)))
 
 
 def model_family(

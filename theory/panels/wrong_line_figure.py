@@ -36,7 +36,7 @@ def draw_wrong_line(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> lis
     use_style()
     fig, axes = plt.subplots(2, 2, figsize=(10.6, 8.2))
     _bend(axes[0, 0], tables["wrong_line_bend"], tables["wrong_line_bend_curves"])
-    _models(axes[0, 1], tables["wrong_line_models"], tables["wrong_line_paths"], tables["wrong_line_cloud"])
+    _models(axes[0, 1], tables)
     _correlation(axes[1, 0], tables["wrong_line_correlation"], tables["wrong_line_curves"])
     _turn(axes[1, 1], tables["wrong_line_turn"])
     panel_letters(list(axes.flat))
@@ -68,29 +68,32 @@ def _bend(ax: Axes, bend: pd.DataFrame, curves: pd.DataFrame) -> None:
     ax.legend(
         handles,
         [*labels, "ends for n → 0 and n → ∞"],
-        loc="center right",
+        loc="lower right",
         title="nuisance variance on the shift",
     )
 
 
-def _models(ax: Axes, models: pd.DataFrame, paths: pd.DataFrame, cloud: pd.DataFrame) -> None:
+def _models(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
+    models, paths, cloud = (tables[f"wrong_line_{name}"] for name in ("models", "paths", "cloud"))
     weak, strong = sorted(paths["strength"].unique())
     clean, noisy = paths["label_noise"].min(), paths["label_noise"].max()
     exact = models[(models["sampler"] == "exact") & (models["learner"] == "interpolating")]
     shown = [
-        (COLOURS[2], "^", clean, strong, f"{clean:.0%} of labels flipped, s² = {strong:g}"),
-        (COLOURS[0], "o", noisy, weak, f"{noisy:.0%} flipped, s² = {weak:g}"),
-        (COLOURS[1], "s", noisy, strong, f"{noisy:.0%} flipped, s² = {strong:g}"),
+        (COLOURS[0], "o", noisy, weak),
+        (COLOURS[2], "^", clean, strong),
+        (COLOURS[1], "s", noisy, strong),
     ]
-    for colour, marker, rate, strength, label in shown:
+    for colour, marker, rate, strength in shown:
+        found = _row(tables["wrong_line_correlation"], rate, strength)["correlation_simulated"]
+        label = f"{rate:.0%} of labels flipped, s² = {strength:g}: correlation {found:+.2f}"
         line = paths[(paths["label_noise"] == rate) & (paths["strength"] == strength)]
         rows = exact[(exact["label_noise"] == rate) & (exact["strength"] == strength)]
         ax.plot(line["probit_ref_predicted"], line["probit_shift_predicted"], color=colour, lw=1.5, zorder=1)
         _points(ax, rows["probit_ref_simulated"], rows, "probit_shift", colour, marker, label=label)
         first, last = rows.iloc[0], rows.iloc[-1]
-        for row, away in ((first, (-4, 7)), (last, (4, 7))):
+        for row, away in ((first, (-4, 7)), (last, (7, -3))):
             ax.annotate(
-                f"n = {_power(row['n'])}",
+                f"n = {_power(float(row['n']))}",
                 (row["probit_ref_simulated"], row["probit_shift_simulated"]),
                 xytext=away,
                 textcoords="offset points",
@@ -112,7 +115,7 @@ def _models(ax: Axes, models: pd.DataFrame, paths: pd.DataFrame, cloud: pd.DataF
     smallest, largest = cloud["n"].min(), cloud["n"].max()
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.12 * (high - low))
-    ax.set_ylim(0, None)
+    ax.set_ylim(-0.35, None)
     ax.set(xlabel="accuracy on the reference", ylabel="accuracy on the shift")
     ax.set_title("Interpolators: more data, the wrong line")
     probit_axes(ax)
@@ -120,8 +123,8 @@ def _models(ax: Axes, models: pd.DataFrame, paths: pd.DataFrame, cloud: pd.DataF
     handles.append(Line2D([], [], marker="o", ls="", ms=2.6, color=_GREY))
     ax.legend(
         handles,
-        [*labels, f"each of those trained on n = {smallest:g}…{largest:g}"],
-        loc="upper left",
+        [*labels, f"single models trained on n = {smallest:g} to {largest:g}"],
+        loc="lower left",
         fontsize=7.8,
     )
 
@@ -147,10 +150,11 @@ def _correlation(ax: Axes, correlation: pd.DataFrame, curves: pd.DataFrame) -> N
     ax.set(
         xlabel="nuisance variance on the shift, s²",
         ylabel="correlation over models of four sizes",
-        ylim=(-1.08, 1.12),
+        ylim=(-1.08, 1.6),
     )
+    ax.set_yticks(np.linspace(-1, 1, 5))
     ax.set_title("Accuracies on shift and reference: from + to −")
-    ax.legend(loc="lower left", fontsize=8)
+    ax.legend(loc="upper center", ncol=2, fontsize=8)
 
 
 def _turn(ax: Axes, turn: pd.DataFrame) -> None:
@@ -176,6 +180,11 @@ def _turn(ax: Axes, turn: pd.DataFrame) -> None:
     )
 
 
+def _row(correlation: pd.DataFrame, rate: float, strength: float) -> "pd.Series[float]":
+    chosen = (correlation["learner"] == "interpolating") & (correlation["label_noise"] == rate)
+    return correlation[chosen & (correlation["strength"] == strength)].iloc[0]
+
+
 def _points(
     ax: Axes,
     x: "pd.Series[float]",
@@ -192,7 +201,7 @@ def _points(
     ax.plot(x, y, marker, color=colour, mec="white", mew=0.6, ms=6, zorder=3, label=label)
 
 
-def _power(n: float) -> str:
+def _power(n: float | int) -> str:
     exponent = np.floor(np.log10(n))
     front = n / 10**exponent
     return f"$10^{exponent:.0f}$" if front == 1 else rf"{front:g}·$10^{exponent:.0f}$"
