@@ -137,7 +137,7 @@ def escape_tables(
 def outside(mixture: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """How far slopes lie above both sources' (> 0) or below both (< 0); 0 between them."""
     high, low = np.maximum(first, second), np.minimum(first, second)
-    return np.maximum(mixture - high, 0) - np.maximum(low - mixture, 0)
+    return np.asarray(np.maximum(mixture - high, 0) - np.maximum(low - mixture, 0))
 
 
 def _map_table(name: str, x: np.ndarray, y: np.ndarray, columns: Mapping[str, np.ndarray]) -> "pd.DataFrame":
@@ -193,8 +193,8 @@ def _whitening_map(setting: EscapeSetting, points: int) -> "pd.DataFrame":
     # A source alone has no signal where its variance is not 1: its classifiers point along its mean whatever that is.
     b, a = (np.asarray(alignments(setting.sources, target)) for target in setting.targets)
     columns = {
-        "first_slope": a[0] / b[0],
-        "second_slope": a[1] / b[1],
+        "first_slope": np.asarray(a[0] / b[0]),
+        "second_slope": np.asarray(a[1] / b[1]),
         "mixture_slope": (margins[:, 1] / margins[:, 0]).reshape(x.shape),
         "pull_first": (pulls[:, 0] / np.abs(pulls).sum(-1)).reshape(x.shape),
     }
