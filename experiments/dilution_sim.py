@@ -29,10 +29,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from theory.panels.best_mixture import BestMixtureOptions
+from theory.panels.break_even import BreakEvenOptions
 from theory.panels.dilution import DilutionOptions
+from theory.panels.escape import EscapeOptions
 from theory.panels.filtering import FilteringOptions
+from theory.panels.learners import LearnersOptions
 from theory.panels.panel import Panel
 from theory.panels.registry import PANEL_NAMES, PanelOptions, build_panels
+from theory.panels.wrong_line import WrongLineOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +59,11 @@ class Arguments:
     """Print only the summary."""
     dilution: Annotated[DilutionOptions, tyro.conf.arg(name="")] = field(default_factory=DilutionOptions)
     filtering: Annotated[FilteringOptions, tyro.conf.arg(name="")] = field(default_factory=FilteringOptions)
+    break_even: BreakEvenOptions = field(default_factory=BreakEvenOptions)
+    best_mixture: BestMixtureOptions = field(default_factory=BestMixtureOptions)
+    learners: LearnersOptions = field(default_factory=LearnersOptions)
+    escape: EscapeOptions = field(default_factory=EscapeOptions)
+    wrong_line: WrongLineOptions = field(default_factory=WrongLineOptions)
 
     def options(self) -> PanelOptions:
         """The sizes of all panels."""
@@ -91,7 +101,7 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     started = time.monotonic()
     chosen = check(arguments)
     root = jax.random.key(arguments.seed)
-    tables: dict[str, pd.DataFrame] = {}
+    tables: dict[str, dict[str, pd.DataFrame]] = {}
     paths: dict[str, list[Path]] = {}
     # Panels have nothing in common but the machine: two threads keep both cores at work, and draw the same numbers.
     with (
@@ -106,7 +116,7 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
             for job in as_completed(jobs):
                 panel, result = jobs[job], job.result()
                 paths[panel.name] = write_panel(panel, result, arguments.out)
-                tables |= result
+                tables[panel.name] = result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -118,7 +128,7 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     for path in written:
         print(f"  {path}")
     print(f"\nNext: {NEXT_COMMAND}   (the same predictions against real CLIP models)")
-    return {name: tables[name] for panel in chosen.values() for name in panel.tables}
+    return {name: table for panel in chosen for name, table in tables[panel].items()}
 
 
 def check(arguments: Arguments) -> dict[str, Panel]:
@@ -189,8 +199,8 @@ def write_panel(panel: Panel, tables: "Mapping[str, pd.DataFrame]", out: Path) -
     from empirical.records import write_atomically
 
     paths = []
-    for name in panel.tables:
-        table, path = tables[name], out / f"{name}.csv"
+    for name, table in tables.items():
+        path = out / f"{name}.csv"
         write_atomically(path, lambda temporary, table=table: table.to_csv(temporary, index=False))
         paths.append(path)
     return paths + panel.draw(tables, out / panel.name)
@@ -211,18 +221,22 @@ def write_provenance(arguments: Arguments, seconds: float) -> Path:
     return path
 
 
-def summary(panels: Mapping[str, Panel], tables: "Mapping[str, pd.DataFrame]", seconds: float) -> str:
+def summary(
+    panels: Mapping[str, Panel], tables: "Mapping[str, Mapping[str, pd.DataFrame]]", seconds: float
+) -> str:
     """What was found, in a few lines per panel."""
     import pandas as pd
 
     from theory.trial_statistics import agreement, is_judged
 
-    judged = pd.concat([agreement(table) for table in tables.values() if is_judged(table)])
+    judged = pd.concat(
+        [agreement(t) for of_panel in tables.values() for t in of_panel.values() if is_judged(t)]
+    )
     lines = [
         f"\nAgreement with theory within 4 standard errors: {judged.mean():.1%} of {len(judged)} rows in {len(panels)} panels"
     ]
     for panel in panels.values():
-        lines += panel.summarise({name: tables[name] for name in panel.tables})
+        lines += panel.summarise(tables[panel.name])
     return "\n".join([*lines, f"Done in {seconds:.0f} s"])
 
 

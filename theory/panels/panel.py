@@ -24,16 +24,14 @@ class Panel:
     Attributes:
         name: as `--panel` takes it; also the stem of the figure.
         question: what the panel answers, one sentence.
-        tables: names of the CSV files that `compute` fills.
         num_steps: how often `compute` reports progress.
-        compute: (random key, progress) -> tables by name.
+        compute: (random key, progress) -> tables by name, which are unique among panels.
         draw: (tables by name, path without suffix) -> paths of PNG and PDF; reads nothing but the tables.
         summarise: tables by name -> the finding in a few lines.
     """
 
     name: str
     question: str
-    tables: tuple[str, ...]
     num_steps: int
     compute: Callable[[Any, Progress], "dict[str, pd.DataFrame]"]
     draw: Callable[["Mapping[str, pd.DataFrame]", Path], list[Path]]
