@@ -110,7 +110,7 @@ FILTERING = Derivation(
             r"\frac{r}{k}Z + \xi$, $Z = (s - m)/k$, "
             r"with $a = u^\top\Gamma u$ and $r = u^\top\Gamma f$. As $\mathrm{Cov}(u\cdot yx, Z) = r/k$, $\xi$ is "
             r"uncorrelated with $Z$ and has variance",
-            Equation(_a - 2 * held(_r / _k) * held(_r / _k) + held(_r / _k) ** 2, _a - (_r / _k) ** 2),
+            Equation(_a - 2 * held(_r / _k) * _r / _k + (_r / _k) ** 2, _a - (_r / _k) ** 2),
             r"Jointly Gaussian and uncorrelated: independent. The filter sees $Z \ge t$ only. (No coordinates are "
             r"chosen: $u$ is any direction, and "
             r"$r/k = u\cdot g$.)",
@@ -168,9 +168,10 @@ FILTERING = Derivation(
         Step(r"from the pool's slope", Equation(sp.Limit(_one, _h, 0), _rho_pool), r"at $\tau \to -\infty$"),
         Step(r"to the filter's", Equation(sp.Limit(_one, _h, sp.oo), _rho_f), r"at $\tau \to \infty$."),
         Step(
-            r"**Several components** need not be monotone. When the noise $\gamma$ vanishes, a threshold between the "
-            r"mean scores of two components, "
-            r"a distance $s$ from either in units of $\gamma\Vert f\Vert$, keeps the upper one alone:",
+            r"**Several components** need not be monotone. Put the threshold a distance $s\Vert f\Vert$ below the "
+            r"mean score of one component and above that "
+            r"of another, $t = -s/\gamma$ and $s/\gamma$. As the noise $\gamma$ vanishes, the upper one alone is kept "
+            r"(and its pull $\gamma h$ vanishes):",
             Equation(sp.Limit(Survival(_away / _gamma) / Survival(-_away / _gamma), _gamma, 0), sp.S.Zero),
             r"the slope is then that of the upper component, whatever pool and filter have: slopes $.4$ and $1$ in "
             r"equal parts with signals $1$ and $.4$ "
