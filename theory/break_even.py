@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -103,17 +104,26 @@ def addition_map(
     eps = float(jnp.finfo(jnp.result_type(*arrays, t1, t2, n1)).eps)
     widest = jnp.sqrt(g11) * jnp.sqrt(g22) * (1 + 1024 * eps)
     require(jnp.abs(g12) <= widest, g12, "overlap must be at most sqrt(kept_length * added_length) in size")
+    require(
+        (g11 > 0) | (t1 > 0),
+        g11,
+        "the kept data must have length or noise > 0 on the target (kept_length + kept_noise)",
+    )
+    return AdditionMap(*_addition(a1, a2, g11, g12, g22, t1, t2, n1))
+
+
+@jax.jit
+def _addition(
+    a1: Array, a2: Array, g11: Array, g12: Array, g22: Array, t1: Array, t2: Array, n1: Array
+) -> tuple[Array, ...]:
+    """The fields of `AdditionMap`; compiled as one, it costs a call what a single operation does."""
+    eps = float(jnp.finfo(jnp.result_type(a1, a2, g11, g12, g22, t1, t2, n1)).eps)
     # In units of n_1, y = n_2/n_1: nothing overflows however large n_1 is.
     k, b, g = g11 + t1 / n1, 2 * g12 + t2 / n1, g22
-    require(
-        k > 0,
-        k,
-        "the kept data must have length or noise > 0 on the target (kept_length + kept_noise/num_kept)",
-    )
-    # Differences of products, zero where they are zero up to rounding: the boundaries of the regions are not drawn by chance.
+    # Differences of products, zero where they are zero up to rounding: the borders of the regions are not drawn by chance.
     p = _difference(a2 * k, a1 * b / 2, jnp.abs(a1) * (jnp.abs(g12) + t2 / n1 / 2), eps)
     q = _difference(a1 * g, a2 * b / 2, jnp.abs(a2) * (jnp.abs(g12) + t2 / n1 / 2), eps)
-    rises, sinks = (p > 0) | ((p == 0) & (q < 0)), (p < 0) | ((p == 0) & (q > 0))
+    rises, sinks = (p > 0) | ((p == 0) & (q < 0)), p < 0
     region = jnp.where(rises, jnp.where(q > 0, SOME, ALWAYS), jnp.where(sinks & (q < 0), LATER, NOTHING))
     turns = (region == SOME) | (region == LATER)
     stationary = jnp.where(turns, n1 * p / jnp.where(turns, q, 1), jnp.nan)
@@ -124,12 +134,11 @@ def addition_map(
     squares = a2**2 * k - a1**2 * g
     root = n1 * -2 * a1 * p / jnp.where(returns & (squares != 0), squares, 1)
     # A limit within rounding of the start: the way back has no end that could be told from infinity.
-    break_even = jnp.where(returns, jnp.where(squares != 0, root, jnp.inf), jnp.nan)
+    back = jnp.where(returns, jnp.where(squares != 0, root, jnp.inf), jnp.nan)
     pays_late = (region == LATER) & returns
     best = jnp.where(region == SOME, stationary, jnp.where((region == ALWAYS) | pays_late, jnp.inf, 0.0))
-    shape = jnp.broadcast_shapes(region.shape, break_even.shape)
-    fields = (region, best, stationary, break_even, margin, limit)
-    return AdditionMap(*(jnp.broadcast_to(field, shape) for field in fields))
+    shape = jnp.broadcast_shapes(region.shape, back.shape)
+    return tuple(jnp.broadcast_to(field, shape) for field in (region, best, stationary, back, margin, limit))
 
 
 def _difference(first: Array, second: Array, size: Array, eps: float) -> Array:

@@ -140,7 +140,7 @@ def test_chords_touch_at_the_ends_and_lie_below_in_between():
 def test_search_closes_the_gap_that_one_box_leaves(low):
     rng = np.random.default_rng(9)
     open_after_one = 0
-    for _ in range(6):
+    for _ in range(4):
         statistics = random_statistics(rng, 3, 2, "per pair")
         problem = problem_of(statistics, 1.0, np.array([0.5, 0.6, 0.7]), low)
         _, start = best_worst_signal(problem, problem.initial_box())
@@ -156,7 +156,7 @@ def test_search_closes_the_gap_that_one_box_leaves(low):
         levels = [problem.level(p) for p in mixtures]
         assert max(levels) <= last.upper_bound
         assert max(levels) >= last.level * 0.97
-    assert open_after_one >= 2
+    assert open_after_one >= 1
 
 
 def _boxed(statistics, n, budgets):

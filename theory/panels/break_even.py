@@ -37,8 +37,6 @@ SHOWN: dict[str, tuple[float, float]] = {
 }
 _AMOUNTS = (0.0, 0.25, 0.5, 1.0, 1.5, 3.0, 10.0, 100.0, 3000.0)
 _RATIOS = (0.1, 0.25, 0.37, 0.45, 0.6, 0.8, 1.2)
-# One compilation instead of dozens of small ones.
-_mapped = jax.jit(addition_map)
 _PER_FEATURE = (0.002, 0.02, 0.2, 2.0, 20.0, 200.0)
 
 
@@ -179,7 +177,7 @@ def _map(options: BreakEvenOptions) -> "pd.DataFrame":
     ratios = np.linspace(0, 1.4, options.map_points)
     x, y = (grid.ravel() for grid in np.meshgrid(per_feature, ratios))
     d = float(options.num_features)
-    told = _mapped(1.0, y, 1.0, options.cosine, 1.0, d, d, x * d)
+    told = addition_map(1.0, y, 1.0, options.cosine, 1.0, d, d, x * d)
     return pd.DataFrame(
         {
             "kept_per_feature": x,
@@ -199,7 +197,7 @@ def _setting(options: BreakEvenOptions, per_feature: float, ratio: float) -> _Se
     target = np.array([1.0, (ratio - options.cosine) / sine])
     d = options.num_features
     problem = reduce_problem([Source(mean) for mean in means], [Target(target)], num_features=d)
-    told = _mapped(1.0, ratio, 1.0, options.cosine, 1.0, float(d), float(d), per_feature * d)
+    told = addition_map(1.0, ratio, 1.0, options.cosine, 1.0, float(d), float(d), per_feature * d)
     return _Setting(problem, per_feature * d, told, target, means)
 
 
