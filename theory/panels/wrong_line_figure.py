@@ -91,7 +91,7 @@ def _models(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
         ax.plot(line["probit_ref_predicted"], line["probit_shift_predicted"], color=colour, lw=1.5, zorder=1)
         _points(ax, rows["probit_ref_simulated"], rows, "probit_shift", colour, marker, label=label)
         first, last = rows.iloc[0], rows.iloc[-1]
-        for row, away in ((first, (-4, 7)), (last, (7, -3))):
+        for row, away in ((first, (-6, -11)), (last, (7, -3))):
             ax.annotate(
                 f"n = {_power(float(row['n']))}",
                 (row["probit_ref_simulated"], row["probit_shift_simulated"]),
