@@ -16,7 +16,7 @@ general smoothed by the prompts' Gram matrix and weighted by how frequent a clas
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,8 @@ from jaxtyping import Float, Int, Key
 
 from theory import covariance as cov
 from theory.arrays import ArrayLike, Scalar, as_float_array, check_counts, require
-from theory.linear_clip import cross_covariance
 from theory.multiclass import MulticlassSource, MulticlassTarget, check_shapes
-from theory.multiclass_scores import ScoreLaw, symmetric_root
+from theory.multiclass_scores import ScoreLaw, generator_of, symmetric_root
 
 #: "fixed": every class has n/K images; "random": every image draws its class.
 ClassCounts = Literal["fixed", "random"]
@@ -86,41 +85,18 @@ class Captions:
         return np.concatenate([(1 - self.missing) * named, np.full((k, 1), self.missing)], axis=1)
 
     def sample(
-        self, key: Key[Array, ""], labels: Int[Array, " n"]
-    ) -> tuple[Float[Array, "n q"], Int[Array, " n"]]:
+        self, generator: np.random.Generator, labels: Int[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, "n q"], Int[np.ndarray, " n"]]:
         """Captions (n, q) for images of classes `labels` (n,), and the classes that they name (K for a missing one)."""
-        named, errors = _draw_names(key, labels, self.num_classes, self.wrong, self.missing)
-        table = jnp.concatenate([self.prompts, jnp.zeros_like(self.prompts[:1])])
-        noise = jnp.sqrt(self.noise).astype(table.dtype) * jax.random.normal(
-            errors, (labels.shape[0], table.shape[1]), table.dtype
-        )
-        return table[named] + jnp.where(named[:, None] < self.num_classes, noise, 0), named
-
-
-def _flatten(captions: Captions) -> tuple[tuple[Any, ...], None]:
-    return (captions.prompts, captions.noise, captions.wrong, captions.missing), None
-
-
-def _unflatten(_: None, children: Any) -> Captions:
-    # JAX rebuilds pytrees around tracers and placeholders, so the checks of __init__ are skipped here.
-    new = object.__new__(Captions)
-    for field, value in zip(("prompts", "noise", "wrong", "missing"), children, strict=True):
-        object.__setattr__(new, field, value)
-    return new
-
-
-jax.tree_util.register_pytree_node(Captions, _flatten, _unflatten)
-
-
-def _draw_names(
-    key: Array, labels: Array, num_classes: int, wrong: Array | Scalar, missing: Array | Scalar
-) -> tuple[Array, Array]:
-    wrong_key, other_key, missing_key, rest = jax.random.split(key, 4)
-    n = labels.shape
-    steps = jax.random.randint(other_key, n, 1, num_classes)  # to one of the K − 1 other classes
-    steps = jnp.where(jax.random.uniform(wrong_key, n) < wrong, steps, 0)
-    named = (labels + steps) % num_classes
-    return jnp.where(jax.random.uniform(missing_key, n) < missing, num_classes, named), rest
+        prompts, k, n = np.asarray(self.prompts), self.num_classes, len(labels)
+        steps = generator.integers(1, k, n)  # to one of the K − 1 other classes
+        named = (labels + np.where(generator.random(n) < self.wrong, steps, 0)) % k
+        named = np.where(generator.random(n) < self.missing, k, named)
+        z = np.concatenate([prompts, np.zeros_like(prompts[:1])])[named]
+        if self.noise:
+            noise = np.sqrt(self.noise) * generator.standard_normal(z.shape, z.dtype)
+            z = z + np.where(named[:, None] < k, noise, 0).astype(z.dtype)
+        return z, named
 
 
 def _check(captions: Captions, *distributions: MulticlassSource | MulticlassTarget) -> int:
@@ -263,46 +239,32 @@ def sample_pairs(
         ValueError: too few pairs, not a multiple of K, or the numbers of classes differ.
     """
     _check_size(num_samples, _check(captions, source), class_counts)
-    return _pairs(key, source, _root(source), captions, num_samples, class_counts)
+    x, z, labels = _pairs(generator_of(key), source, _root(source), captions, num_samples, class_counts)
+    return jnp.asarray(x), jnp.asarray(z), jnp.asarray(labels)
 
 
-def _root(source: MulticlassSource) -> Array:
-    """Square root of the covariance in its own form; outside of any loop, since a full matrix needs its eigenvectors."""
-    return jnp.sqrt(source.covariance) if source.covariance.ndim < 2 else symmetric_root(source.covariance)
+def _root(source: MulticlassSource) -> np.ndarray:
+    """The symmetric square root of the covariance in its own form."""
+    covariance = np.asarray(source.covariance)
+    return np.asarray(np.sqrt(covariance)) if covariance.ndim < 2 else symmetric_root(covariance)
 
 
-@partial(jax.jit, static_argnames=("num_samples", "class_counts"))
 def _pairs(
-    key: Array,
+    generator: np.random.Generator,
     source: MulticlassSource,
-    root: Array,
+    root: np.ndarray,
     captions: Captions,
     num_samples: int,
     class_counts: ClassCounts,
-) -> tuple[Array, Array, Array]:
-    label_key, image_key, caption_key = jax.random.split(key, 3)
-    labels = jnp.arange(num_samples) % source.num_classes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    labels = np.arange(num_samples) % source.num_classes
     if class_counts == "random":
-        labels = jax.random.randint(label_key, (num_samples,), 0, source.num_classes)
-    noise = jax.random.normal(image_key, (num_samples, source.dimension), source.means.dtype)
-    z, _ = captions.sample(caption_key, labels)
-    return source.means[labels] + cov.apply(root, noise), z, labels
-
-
-@partial(jax.jit, static_argnames=("num_samples", "class_counts"))
-def _many_cross_covariances(
-    keys: Array,
-    source: MulticlassSource,
-    root: Array,
-    captions: Captions,
-    num_samples: int,
-    class_counts: ClassCounts,
-) -> Array:
-    def one(key: Array) -> Array:
-        x, z, _ = _pairs(key, source, root, captions, num_samples, class_counts)
-        return cross_covariance(x, z)
-
-    return jax.lax.map(one, keys)
+        labels = generator.integers(0, source.num_classes, num_samples)
+    means = np.asarray(source.means)
+    noise = generator.standard_normal((num_samples, source.dimension), means.dtype)
+    noise = noise @ root if root.ndim == 2 else noise * root
+    z, _ = captions.sample(generator, labels)
+    return (means[labels] + noise).astype(means.dtype), z, labels
 
 
 def sample_cross_covariances(
@@ -316,10 +278,14 @@ def sample_cross_covariances(
     """Ĉ of `num_trials` sets of n pairs, each drawn in full, one set in memory at a time.
 
     Raises:
-        ValueError: as `sample_pairs`.
+        ValueError: as `sample_pairs`, or fewer than one trial.
     """
     _check_size(num_samples, _check(captions, source), class_counts)
     if num_trials < 1:
         raise ValueError(f"num_trials must be at least 1, got {num_trials}")
-    keys = jax.random.split(key, num_trials)
-    return _many_cross_covariances(keys, source, _root(source), captions, num_samples, class_counts)
+    generator, root = generator_of(key), _root(source)
+    found = []
+    for _ in range(num_trials):
+        x, z, _ = _pairs(generator, source, root, captions, num_samples, class_counts)
+        found.append(x.T @ (z - z.mean(0)) / (num_samples - 1))  # centring one side is enough
+    return jnp.asarray(np.stack(found))

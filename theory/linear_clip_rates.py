@@ -14,12 +14,11 @@ By rotation the first r axes are U and $\tilde U$. Pairs are drawn anew from the
 with n; they are drawn in float32 whatever JAX's precision, whose rounding is far below the error of any estimate here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Key
@@ -196,51 +195,37 @@ def filtered_error(
     return np.asarray(np.sqrt((left * first) ** 2 + crossed + (added * one.noise) ** 2))
 
 
-@partial(jax.jit, static_argnames=("setting", "size"))
 def _cross_covariances(
-    key: Array,
-    num_pairs: Array,
-    shares: Array,
-    left: Array,
-    right: Array,
-    threshold: Array,
+    seeds: Sequence[int],
     setting: MatchedPairs,
-    size: int,
-) -> tuple[Array, Array]:
+    num_pairs: int,
+    shares: np.ndarray,
+    teachers: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Ĉ (E, d, d) of the pairs that E teachers keep, left @ right.T being their matrices, and how many they are (E,)."""
-    d, r = setting.num_features, setting.rank
-    num_shares = shares.shape[0]
-
-    def add_chunk(chunk: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-        normal_key, match_key = jax.random.split(jax.random.fold_in(key, chunk))
-        normals = jax.random.normal(normal_key, (size, 2 * d + 2 * r), jnp.float32)
-        latent, other = normals[:, :r], normals[:, r : 2 * r]
-        images = float(setting.noise) * normals[:, 2 * r : 2 * r + d]
-        images = images.at[:, :r].add(latent)
-        captions = float(setting.noise) * normals[:, 2 * r + d :]
+    d, r, noise = setting.num_features, setting.rank, np.float32(setting.noise)
+    count, sums = np.zeros(len(shares)), np.zeros((len(shares), 2, d))
+    products = np.zeros((len(shares), d, d))
+    for chunk, start in enumerate(range(0, num_pairs, _CHUNK_ROWS)):
+        size = min(_CHUNK_ROWS, num_pairs - start)
+        generator = np.random.default_rng([*seeds, chunk])
+        latent = generator.standard_normal((2, size, r), np.float32)
+        images, captions = noise * generator.standard_normal((2, size, d), np.float32)
+        images[:, :r] += latent[0]
         # The same draws for every share: a pair that is matched at one share stays so at every larger one.
-        matched = jax.random.uniform(match_key, (size,)) < shares[:, None]
-        shared = jnp.where(matched[..., None], latent, other)
-        inside = chunk * size + jnp.arange(size) < num_pairs
-        captions = jnp.broadcast_to(captions, (num_shares, size, d)).at[:, :, :r].add(shared)
-        embedded = jnp.einsum("nd,edr->enr", images, left)
-        scores = jnp.sum(embedded * jnp.einsum("enf,efr->enr", captions, right), -1)
-        kept = inside & (scores > threshold)
-        weight = kept.astype(jnp.float32)
-        new = (
-            weight.sum(1),
-            weight @ images,
-            jnp.einsum("en,end->ed", weight, captions),
-            jnp.einsum("nd,enf->edf", images, weight[..., None] * captions),
-        )
-        return tuple(a + b for a, b in zip(sums, new, strict=True))
-
-    zeros = [jnp.zeros((num_shares, *shape), jnp.float32) for shape in ((), (d,), (d,), (d, d))]
-    # A traced number of chunks: one compilation serves every n.
-    sums = jax.lax.fori_loop(0, (num_pairs + size - 1) // size, add_chunk, tuple(zeros))
-    count, images, captions, products = sums
-    outer = images[:, :, None] * captions[:, None, :] / count[:, None, None]
-    return (products - outer) / (count[:, None, None] - 1), count
+        luck, base = generator.random(size), captions[:, :r].copy()
+        for e, share in enumerate(shares):
+            captions[:, :r] = base + np.where((luck < share)[:, None], latent[0], latent[1])
+            x, z = images, captions
+            if teachers is not None:
+                kept = ((x @ teachers[0][e]) * (z @ teachers[1][e])).sum(1) > 0
+                x, z = x[kept], z[kept]
+            count[e] += len(x)
+            sums[e] += x.sum(0), z.sum(0)
+            products[e] += x.T @ z
+    with np.errstate(divide="ignore", invalid="ignore"):
+        outer = sums[:, 0, :, None] * sums[:, 1, None, :] / count[:, None, None]
+        return (products - outer) / (count[:, None, None] - 1), count
 
 
 def training_errors(
@@ -274,7 +259,7 @@ def training_errors(
     Source: Section 8 (rates).
     """
     _checked(num_pairs, matched_shares)
-    eta = np.atleast_1d(np.asarray(matched_shares, np.float32))
+    eta = np.atleast_1d(np.asarray(matched_shares, np.float64))
     if eta.ndim != 1 or num_filters < 0:
         raise ValueError(
             f"a vector of matched shares and num_filters >= 0 are needed, got shape {eta.shape} and {num_filters}"
@@ -282,26 +267,19 @@ def training_errors(
     if teacher not in ("learned", "oracle"):
         raise ValueError(f"teacher must be 'learned' or 'oracle', got {teacher!r}")
     d, r = setting.num_features, setting.rank
-    size = min(_CHUNK_ROWS, int(num_pairs))
+    seeds = np.asarray(jax.random.key_data(key)).ravel().tolist()
     truth = np.broadcast_to(np.eye(d, r, dtype=np.float32), (len(eta), d, r))
-    left, right = truth, truth
+    teachers = truth, truth
     errors, shares = [], []
     for step in range(num_filters + 1):
         covariances, count = _cross_covariances(
-            key,
-            jnp.asarray(num_pairs),
-            jnp.asarray(eta),
-            jnp.asarray(left),
-            jnp.asarray(right),
-            jnp.asarray(0 if step else -np.inf, jnp.float32),
-            setting,
-            size,
+            seeds, setting, int(num_pairs), eta, teachers if step else None
         )
-        found = _leading_spaces(np.asarray(covariances, np.float64), r)
+        found = _leading_spaces(covariances, r)
         errors.append(_distance(found, r))
-        shares.append(np.asarray(count, np.float64) / num_pairs)
+        shares.append(count / num_pairs)
         if step or teacher == "learned":
-            left, right = (np.asarray(values, np.float32) for values in _balanced(found))
+            teachers = _balanced(found)
     return np.stack(errors), np.stack(shares)
 
 
@@ -320,7 +298,7 @@ def _leading_spaces(covariances: np.ndarray, rank: int) -> _Spaces:
 def _balanced(spaces: _Spaces) -> tuple[np.ndarray, np.ndarray]:
     left, singular, right = spaces
     root = np.sqrt(singular)[:, None, :]
-    return left * root, right * root
+    return (left * root).astype(np.float32), (right * root).astype(np.float32)
 
 
 def _distance(spaces: _Spaces, rank: int) -> np.ndarray:

@@ -12,10 +12,8 @@ targets isotropic ones off a small span; `theory.multiclass_brute_force` is the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -24,7 +22,7 @@ from jaxtyping import Float, Int, Key
 from theory.arrays import ArrayLike, check_shares
 from theory.gaussian import Source, Target
 from theory.multiclass import MulticlassSource, MulticlassTarget, check_shapes
-from theory.multiclass_scores import Prototypes, share_right, symmetric_root
+from theory.multiclass_scores import Prototypes, generator_of, right_answers, symmetric_root
 from theory.reduced_problem import reduce_problem
 
 _CHUNK_ELEMENTS = 1 << 20
@@ -155,8 +153,7 @@ def draw_class_counts(
         )
     if random not in ("classes", "sources and classes"):
         raise ValueError(f"random must be 'classes' or 'sources and classes', got {random!r}")
-    # Counts up to 10¹² need 64-bit integers whatever JAX's precision: NumPy draws them, seeded by the key.
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    generator = generator_of(key)
     if random == "sources and classes":
         flat = np.repeat(p / p.sum() / num_classes, num_classes)
         drawn = generator.multinomial(num_samples, flat, size=num_trials)
@@ -194,7 +191,9 @@ def checked_class_counts(
     return numbers
 
 
-def _moments(counts: np.ndarray, problem: ReducedMulticlass, prototypes: Prototypes) -> tuple[Array, Array]:
+def _moments(
+    counts: np.ndarray, problem: ReducedMulticlass, prototypes: Prototypes
+) -> tuple[np.ndarray, np.ndarray]:
     """Means (trials, K, r) and standard deviations (trials, K) of the prototypes given the counts."""
     if prototypes not in ("mean", "sum"):
         raise ValueError(f"prototypes must be 'mean' or 'sum', got {prototypes!r}")
@@ -208,78 +207,49 @@ def _moments(counts: np.ndarray, problem: ReducedMulticlass, prototypes: Prototy
     means = np.einsum("bsk,skr->bkr", weights, np.asarray(problem.source_means, np.float64))
     variances = np.einsum("bsk,s->bk", noise, np.asarray(problem.source_variances, np.float64))
     dtype = problem.source_means.dtype
-    return jnp.asarray(means, dtype), jnp.asarray(np.sqrt(variances), dtype)
+    return means.astype(dtype), np.sqrt(variances).astype(dtype)
 
 
-def _prototypes(normals: Array, chi: Array, mean: Array, deviation: Array) -> tuple[Array, Array]:
-    """Span coordinates (trials, K, r) and Bartlett's rows (trials, K, q) from normals (trials, K, r + q) and chi (trials, q).
+def _draw(
+    generator: np.random.Generator,
+    size: int,
+    problem: ReducedMulticlass,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Span coordinates (size, K, r) and Bartlett's rows (size, K, q) of prototypes with these moments.
 
     Rotating the orthogonal space so that prototype k lies in its first k + 1 axes leaves normals below the diagonal and a χ
     with D − k degrees of freedom on it: rows whose Gram matrix is Wishart with D degrees of freedom.
     """
-    rank = mean.shape[-1]
-    off = jnp.tril(normals[..., rank:], -1)
-    off = off + jnp.eye(*off.shape[1:], dtype=off.dtype) * chi[:, None, :]
-    return mean + deviation[..., None] * normals[..., :rank], deviation[..., None] * off
-
-
-@jax.jit
-def _prototype_chunk(key: Array, chi: Array, mean: Array, deviation: Array) -> tuple[Array, Array]:
-    shape = (chi.shape[0], mean.shape[1], mean.shape[2] + chi.shape[1])
-    return _prototypes(jax.random.normal(key, shape, mean.dtype), chi, mean, deviation)
-
-
-@partial(jax.jit, static_argnames="num_draws")
-def _accuracy_chunk(
-    key: Array,
-    chi: Array,
-    mean: Array,
-    deviation: Array,
-    targets: tuple[Array, Array, Array],
-    num_draws: int,
-) -> Array:
-    target_means, roots, off_deviations = targets
-    _, k, rank = mean.shape
-    # One call for all normals of the chunk: compiling the generator takes longer than anything else here.
-    normals = jax.random.normal(key, (chi.shape[0], k + num_draws, rank + chi.shape[1]), mean.dtype)
-    span, off = _prototypes(normals[:, :k], chi, mean, deviation)
-    outside = jnp.einsum("bmq,bkq->bmk", normals[:, k:, rank:], off)
-
-    def on_target(target: tuple[Array, Array, Array]) -> Array:
-        mu, root, off_deviation = target
-        inside = jnp.einsum("bmr,rq,bkq->bmk", normals[:, k:, :rank], root, span)
-        return jax.vmap(share_right)(jnp.einsum("jr,bkr->bjk", mu, span), inside + off_deviation * outside)
-
-    return jax.lax.map(on_target, (target_means, roots, off_deviations)).T
+    k, rank = mean.shape[1:]
+    axes = np.arange(min(k, problem.num_orthogonal))
+    span = generator.standard_normal((size, k, rank), mean.dtype)
+    off = np.tril(generator.standard_normal((size, k, len(axes)), mean.dtype), -1)
+    off[:, axes, axes] = np.sqrt(generator.chisquare(problem.num_orthogonal - 1.0 * axes, (size, len(axes))))
+    return mean + deviation[..., None] * span, deviation[..., None] * off
 
 
 def _in_chunks(
-    function: Callable[[Array, Array, Array, Array], Any],
+    function: Callable[[np.random.Generator, int, np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
     key: Array,
     problem: ReducedMulticlass,
     counts: ArrayLike,
     num_trials: int,
     prototypes: Prototypes,
     per_trial: int,
-) -> Any:
-    """What `function(key, chi, means, deviations)` returns for all trials, with bounded memory and one compilation."""
+) -> tuple[np.ndarray, ...]:
+    """What `function(generator, size, means, deviations)` returns for all trials, with bounded memory."""
     if num_trials < 1:
         raise ValueError(f"num_trials must be at least 1, got {num_trials}")
     numbers = checked_class_counts(counts, problem.num_sources, problem.num_classes, num_trials)
-    # Powers of two, so that calls with a few more or fewer trials share one compilation; what is too many is dropped.
-    size = min(1 << (num_trials - 1).bit_length(), max(1, _CHUNK_ELEMENTS // per_trial))
-    num_chunks = -(-num_trials // size)
-    chi_key, *keys = jax.random.split(key, num_chunks + 1)
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(chi_key)).ravel().tolist())
-    width = min(problem.num_classes, problem.num_orthogonal)
-    degrees = problem.num_orthogonal - np.arange(width, dtype=np.float64)
+    generator, size = generator_of(key), max(1, _CHUNK_ELEMENTS // per_trial)
     results = []
-    for chunk, chunk_key in enumerate(keys):
-        start = chunk * size
-        rows = numbers if len(numbers) == 1 else numbers[np.arange(start, start + size) % num_trials]
-        chi = jnp.asarray(np.sqrt(generator.chisquare(degrees, (size, width))), problem.source_means.dtype)
-        results.append(function(chunk_key, chi, *_moments(rows, problem, prototypes)))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_trials], *results)
+    for start in range(0, num_trials, size):
+        stop = min(start + size, num_trials)
+        rows = numbers if len(numbers) == 1 else numbers[start:stop]
+        results.append(function(generator, stop - start, *_moments(rows, problem, prototypes)))
+    return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
 
 
 def sample_prototypes(
@@ -307,10 +277,14 @@ def sample_prototypes(
     Source: Section 10 (K classes).
     """
     k, rank = problem.source_means.shape[1:]
-    span, off = _in_chunks(
-        _prototype_chunk, key, problem, counts, num_trials, prototypes, per_trial=k * (rank + k)
-    )
-    return PrototypeDraws(span, off, problem)
+
+    def function(
+        generator: Any, size: int, mean: np.ndarray, deviation: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        return _draw(generator, size, problem, mean, deviation)
+
+    span, off = _in_chunks(function, key, problem, counts, num_trials, prototypes, k * (rank + k))
+    return PrototypeDraws(jnp.asarray(span), jnp.asarray(off), problem)
 
 
 def sample_accuracies(
@@ -345,15 +319,20 @@ def sample_accuracies(
     """
     if num_draws < 1:
         raise ValueError(f"num_draws must be at least 1, got {num_draws}")
-    targets = (
-        problem.target_means,
-        symmetric_root(problem.target_blocks),
-        jnp.sqrt(problem.target_variances),
-    )
     k, rank = problem.source_means.shape[1:]
+    target_means, roots = np.asarray(problem.target_means), symmetric_root(problem.target_blocks)
+    off_deviations = np.sqrt(np.asarray(problem.target_variances))
 
-    def function(key: Array, chi: Array, mean: Array, deviation: Array) -> Array:
-        return _accuracy_chunk(key, chi, mean, deviation, targets, num_draws)
+    def function(generator: Any, size: int, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray]:
+        span, off = (np.swapaxes(x, 1, 2) for x in _draw(generator, size, problem, mean, deviation))
+        inside = generator.standard_normal((size, num_draws, rank), mean.dtype)
+        outside = generator.standard_normal((size, num_draws, off.shape[1]), mean.dtype) @ off
+        shares = []
+        for mu, root, off_deviation in zip(target_means, roots, off_deviations, strict=True):
+            noise = inside @ (root @ span) + off_deviation * outside
+            shares.append(right_answers(mu @ span, noise).mean((-1, -2), dtype=mean.dtype))
+        return (np.stack(shares, axis=-1),)
 
     per_trial = (k + num_draws) * (rank + k)
-    return _in_chunks(function, key, problem, counts, num_trials, prototypes, per_trial)
+    (found,) = _in_chunks(function, key, problem, counts, num_trials, prototypes, per_trial)
+    return jnp.asarray(found)
