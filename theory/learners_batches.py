@@ -36,6 +36,11 @@ def for_each(solve: Callable[[Array], Any], samples: Array, which: Array, count:
     return jax.lax.fori_loop(0, count, body, empty)
 
 
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def on_all_cores(
     program: Callable[..., tuple[Array, ...]],
     samples: Array,
@@ -52,7 +57,7 @@ def on_all_cores(
     """
     num_problems = samples.shape[0]
     places = np.arange(num_problems) if places is None else places
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     large = samples.size > _SMALL_PROBLEM * num_problems  # keeps all cores busy by itself
     on_cpu = jax.default_backend() == "cpu" and is_concrete(samples, rest)
     parts = np.array_split(places, cores if on_cpu and not large and len(places) >= 2 * cores else 1)

@@ -34,6 +34,7 @@ _GRID = np.arange(-_GRID_END - 9, _GRID_END + 9 + _STEP / 2, _STEP)
 _OFFSETS = np.arange(-_HALF_WIDTH, _HALF_WIDTH + 1, dtype=np.int32)
 _BISECTIONS = int(np.ceil(np.log2(len(_GRID))))
 _NEWTON_STEPS = 5  # 4 reach rounding everywhere in the stated range
+_MANY = 512  # accuracies at one K from which on a table pays
 _CHUNK = 2048  # elements integrated at once: 2048 x 289 nodes are 5 MB in float64
 
 
@@ -73,7 +74,16 @@ def dprime(accuracy: ArrayLike, num_classes: ArrayLike) -> Float[Array, "..."]:
     Raises:
         ValueError: an accuracy outside [0, 1] or K < 2 (inside `jit` the result is not a number instead).
     """
-    return _elementwise(_dprime, _checked_accuracy(accuracy), num_classes)
+    checked = _checked_accuracy(accuracy)
+    if checked.size >= _MANY and is_concrete(checked, num_classes) and np.ndim(num_classes) == 0:
+        from theory.links_table import LEAST_TAIL, dprime_by_table
+
+        tails = np.asarray(jnp.minimum(checked, 1 - checked))
+        if not np.any((tails > 0) & (tails < LEAST_TAIL)):
+            padded = jnp.pad(checked.ravel(), (0, _power_of_two(checked.size) - checked.size), mode="edge")
+            table = dprime_by_table(padded, _checked_num_classes(num_classes, checked.dtype))
+            return table[: checked.size].reshape(checked.shape)
+    return _elementwise(_dprime, checked, num_classes)
 
 
 def dprime_inverse(dprime: ArrayLike, num_classes: ArrayLike) -> Float[Array, "..."]:
@@ -87,6 +97,11 @@ def dprime_inverse(dprime: ArrayLike, num_classes: ArrayLike) -> Float[Array, ".
         ValueError: K < 2 (inside `jit` the result is not a number instead).
     """
     return _elementwise(_accuracy, as_float_array(dprime), num_classes)
+
+
+def _power_of_two(size: int) -> int:
+    """The least power of two that is at least `size`."""
+    return 1 << (size - 1).bit_length()
 
 
 def _checked_accuracy(accuracy: ArrayLike) -> Array:
@@ -116,7 +131,7 @@ def _elementwise(function: Any, values: Array, num_classes: ArrayLike) -> Array:
     if size == 0:
         return values
     # Sizes are rounded up, so that many different lengths share one compilation.
-    padded = next((step for step in (1, 16, 256, _CHUNK) if size <= step), 1 << (size - 1).bit_length())
+    padded = next((step for step in (1, 16, 256, _CHUNK) if size <= step), _power_of_two(size))
     flat = [jnp.pad(x.ravel(), (0, padded - size), mode="edge") for x in (values, classes)]
     return function(*flat)[:size].reshape(values.shape)
 
