@@ -182,9 +182,22 @@ def class_alignments(sources: Sequence[MulticlassSource], target: MulticlassTarg
     Raises:
         ValueError: the numbers of classes or features differ, or there is no source.
     """
-    num_classes, _ = check_shapes(*sources, target)
+    check_shapes(*sources, target)
+    return _averages(tuple(sources), target)[0]
+
+
+@jax.jit
+def _averages(
+    sources: tuple[MulticlassSource, ...], target: MulticlassTarget
+) -> tuple[Array, Array, Array, Array]:
+    """Alignments (S,), the Gram matrix (S, S), tr(ΓΣ) and the mean of μᵀΓμ (S,): one compilation for all of them."""
+    num_classes, d = target.means.shape
     means = jnp.stack([source.centred_means for source in sources])
-    return jnp.einsum("skd,kd->s", means, target.centred_means) / (num_classes - 1)
+    aligned = jnp.einsum("skd,kd->s", means, target.centred_means) / (num_classes - 1)
+    gram = jnp.einsum("skd,ukd->su", means, cov.apply(target.covariance, means)) / (num_classes - 1)
+    traces = jnp.stack([cov.trace_product(s.covariance, target.covariance, d) for s in sources])
+    along = jnp.stack([cov.quadratic_form(s.covariance, target.means).mean() for s in sources])
+    return aligned, gram, traces, along
 
 
 def class_gram(sources: Sequence[MulticlassSource], target: MulticlassTarget) -> Float[Array, "s s"]:
@@ -193,9 +206,8 @@ def class_gram(sources: Sequence[MulticlassSource], target: MulticlassTarget) ->
     Raises:
         ValueError: the numbers of classes or features differ, or there is no source.
     """
-    num_classes, _ = check_shapes(*sources, target)
-    means = jnp.stack([source.centred_means for source in sources])
-    return jnp.einsum("skd,ukd->su", means, cov.apply(target.covariance, means)) / (num_classes - 1)
+    check_shapes(*sources, target)
+    return _averages(tuple(sources), target)[1]
 
 
 def class_noise(
@@ -208,11 +220,9 @@ def class_noise(
         target: the test distribution.
         signal_noise: False leaves the second part out (see `multiclass_dprime`).
     """
-    _, d = check_shapes(*sources, target)
-    traces = jnp.stack([cov.trace_product(s.covariance, target.covariance, d) for s in sources])
-    if not signal_noise:
-        return traces
-    return traces + jnp.stack([cov.quadratic_form(s.covariance, target.means).mean() for s in sources])
+    check_shapes(*sources, target)
+    _, _, traces, along = _averages(tuple(sources), target)
+    return traces + along if signal_noise else traces
 
 
 def multiclass_dprime(

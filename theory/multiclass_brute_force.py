@@ -1,59 +1,38 @@
 """Brute force for K classes: draws every training image, averages per class. The slow twin of `theory.multiclass_sampler`.
 
-Any covariance, whole counts, memory bounded whatever n (rows are drawn in chunks). Judge the result with
+Any covariance, whole counts, memory bounded whatever n (images are drawn in chunks). Judge the result with
 `theory.multiclass_scores.prototype_scores` and `score_accuracy`.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Key
 
 from theory.arrays import ArrayLike
-from theory.brute_force import _noise_factors, _row_chunks
-from theory.gaussian import Source
 from theory.multiclass import MulticlassSource, check_shapes
 from theory.multiclass_sampler import checked_class_counts
-from theory.multiclass_scores import Prototypes
+from theory.multiclass_scores import Prototypes, generator_of, symmetric_root
+
+_CHUNK_ELEMENTS = 1 << 20
 
 
-@partial(jax.jit, static_argnames=("chunks", "size", "batch", "divide"))
 def _class_sums(
-    keys: Array, counts: Array, means: Array, factors: Array, chunks: int, size: int, batch: int, divide: bool
-) -> Array:
-    num_sources, num_classes, d = means.shape
-    flat_means = means.reshape(-1, d)
-
-    def one_trial(inputs: tuple[Array, Array]) -> Array:
-        key, count = inputs
-        ends = jnp.cumsum(count.ravel())
-
-        def add_chunk(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
-            chunk_key, start = inputs
-            rows = start + jnp.arange(size)
-            cell = jnp.minimum(jnp.searchsorted(ends, rows, side="right"), flat_means.shape[0] - 1)
-            source, label = cell // num_classes, cell % num_classes
-            noise = jax.random.normal(chunk_key, (size, d), means.dtype)
-            if factors.ndim == 2:
-                noise = factors[source] * noise
-            else:
-                noise = sum(
-                    jnp.where((source == s)[:, None], noise @ factors[s], 0) for s in range(num_sources)
-                )
-            one_hot = (label[:, None] == jnp.arange(num_classes)) & (rows < ends[-1])[:, None]
-            return total + one_hot.astype(means.dtype).T @ (flat_means[cell] + noise), None
-
-        starts = size * jnp.arange(chunks)
-        start = jnp.zeros((num_classes, d), means.dtype)
-        total, _ = jax.lax.scan(add_chunk, start, (jax.random.split(key, chunks), starts))
-        number = count.sum(0)[:, None] if divide else count.sum() / num_classes
-        return total / jnp.maximum(number, 1 if divide else 0)
-
-    return jax.lax.map(one_trial, (keys, counts), batch_size=batch)
+    generator: np.random.Generator, means: np.ndarray, roots: list[np.ndarray], counts: np.ndarray
+) -> np.ndarray:
+    """Sums (K, d) of counts (S, K) images."""
+    total = np.zeros(means.shape[1:], means.dtype)
+    rows = max(1, _CHUNK_ELEMENTS // means.shape[2])
+    for source, root in enumerate(roots):
+        labels = np.repeat(np.arange(means.shape[1]), counts[source])
+        for start in range(0, len(labels), rows):
+            part = labels[start : start + rows]
+            noise = generator.standard_normal((len(part), means.shape[2]), means.dtype)
+            images = means[source, part] + (noise @ root if root.ndim == 2 else noise * root)
+            total += (part == np.arange(means.shape[1])[:, None]).astype(means.dtype) @ images
+    return total
 
 
 def brute_force_prototypes(
@@ -78,7 +57,7 @@ def brute_force_prototypes(
     Raises:
         ValueError: counts that are not whole numbers >= 0 of the right shape; fewer than one trial; an unknown kind.
     """
-    num_classes, d = check_shapes(*sources)
+    num_classes, _ = check_shapes(*sources)
     if num_trials < 1:
         raise ValueError(f"num_trials must be at least 1, got {num_trials}")
     if prototypes not in ("mean", "sum"):
@@ -87,15 +66,13 @@ def brute_force_prototypes(
     whole = np.rint(numbers).astype(np.int64)
     if (whole != numbers).any():
         raise ValueError(f"class counts must be whole numbers, got {numbers[whole != numbers][0]}")
-    # At most _CHUNK_ELEMENTS numbers at a time, of features and of the one-hot classes alike.
-    chunks, size, batch = _row_chunks(int(whole.sum((1, 2)).max()), max(d, num_classes), num_trials)
-    return _class_sums(
-        jax.random.split(key, num_trials),
-        jnp.broadcast_to(jnp.asarray(whole), (num_trials, *whole.shape[1:])),
-        jnp.stack([source.means for source in sources]),
-        _noise_factors([Source(source.means[0], source.covariance) for source in sources]),
-        chunks,
-        size,
-        batch,
-        prototypes == "mean",
-    )
+    generator = generator_of(key)
+    means = np.stack([np.asarray(source.means) for source in sources])
+    covariances = [np.asarray(source.covariance, means.dtype) for source in sources]
+    roots = [symmetric_root(c) if c.ndim == 2 else np.asarray(np.sqrt(c)) for c in covariances]
+    found = []
+    for trial in range(num_trials):
+        count = whole[trial if len(whole) > 1 else 0]
+        divisor = np.maximum(count.sum(0), 1)[:, None] if prototypes == "mean" else count.sum() / num_classes
+        found.append((_class_sums(generator, means, roots, count) / divisor).astype(means.dtype))
+    return jnp.asarray(np.stack(found))
