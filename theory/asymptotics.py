@@ -17,6 +17,7 @@ Exact as d → ∞ at fixed n/d; at finite d the error of an accuracy is O(1/d).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +31,11 @@ from theory.arrays import ArrayLike, as_float_array, check_shares, is_concrete, 
 from theory.asymptotics_batches import solve_settings
 from theory.asymptotics_solver import tolerance
 from theory.gaussian import Source, Target, check_dimensions
-from theory.loss_moments import LIMITS, Learner, moments
+from theory.loss_moments import LIMITS, Learner
 from theory.losses import LOSSES, Loss
 from theory.separability import threshold_of
-from theory.source_geometry import Geometry, SpectralGeometry, geometry_of, stack_geometries
+from theory.source_geometry import Geometry, geometry_of, stack_geometries
+from theory.source_law import SpectralLaw
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +124,7 @@ class Asymptotics:
         inputs = (lam, self.curvatures, self.shares * self.pulls, self.energies / self.num_samples[..., None])
         flat = [x.reshape(-1, *x.shape[len(batch) :]) for x in inputs]
 
-        def one(geometry: Geometry, *rest: Array) -> tuple[Array, Array]:
-            return geometry.classifier(*rest)
-
-        results = jax.vmap(one, in_axes=(0 if self.stacked else None, 0, 0, 0, 0))(self.geometry, *flat)
+        results = _classifiers(self.geometry, *flat, self.stacked)
         mean, noise = (x.reshape(*batch, *x.shape[1:]) for x in results)
         return mean, noise
 
@@ -135,7 +134,7 @@ class Asymptotics:
         if basis is not None:
             mu = mu @ basis
             sigma = sigma if sigma.ndim == 0 else basis.T @ cov.as_matrix(sigma, len(mu)) @ basis
-        if isinstance(self.geometry, SpectralGeometry):
+        if isinstance(self.geometry.law, SpectralLaw):
             # The noise is diagonal here: of Σ it sees the diagonal.
             noise_length = noise @ jnp.broadcast_to(
                 jnp.diagonal(sigma) if sigma.ndim == 2 else sigma, mu.shape
@@ -143,6 +142,17 @@ class Asymptotics:
         else:
             noise_length = jnp.einsum("...ij,ij->...", noise, cov.as_matrix(sigma, len(mu)))
         return mean @ mu / jnp.sqrt(cov.quadratic_form(sigma, mean) + noise_length)
+
+
+@partial(jax.jit, static_argnames=("stacked",))
+def _classifiers(
+    geometry: Geometry, penalty: Array, curvatures: Array, pulls: Array, energies: Array, stacked: bool
+) -> tuple[Array, Array]:
+    def one(own: Geometry, *rest: Array) -> tuple[Array, Array]:
+        return own.classifier(*rest)
+
+    axes = (0 if stacked else None, 0, 0, 0, 0)
+    return jax.vmap(one, in_axes=axes)(geometry, penalty, curvatures, pulls, energies)
 
 
 def asymptotics(
@@ -293,8 +303,7 @@ def _solve(
     n, lam = (jnp.broadcast_to(x, batch).astype(dtype) for x in (n, lam))
     _check_existence(learner, geometry, stacked, p, n, lam)
     flat = p.reshape(-1, num_sources), (1 / n).reshape(-1), lam.reshape(-1)
-    m, q, v, residual, num_nodes = solve_settings(learner, geometry, stacked, *flat)
-    mean, curvature, square = moments(learner, m, q, v, num_nodes)
+    m, q, v, mean, curvature, square, residual = solve_settings(learner, geometry.law, stacked, *flat)
     residual = residual.reshape(batch)
     if is_concrete(residual):
         _check_convergence(learner, residual, n, lam)
@@ -329,7 +338,7 @@ def _check_existence(
     # Beyond both bounds of the threshold there is nothing to compute: without signal data are separable up to n = 2d.
     if not free.any() or (learner != "hard_margin" and bool(np.all(np.isinf(n)[free]))):
         return
-    threshold = np.broadcast_to(np.asarray(threshold_of(geometry, p, stacked)), n.shape)
+    threshold = np.broadcast_to(np.asarray(threshold_of(geometry.law, p, stacked)), n.shape)
     ratio = np.asarray(n) / d
     wrong = free & (ratio >= threshold if learner == "hard_margin" else ratio <= threshold)
     if wrong.any():

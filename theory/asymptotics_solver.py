@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from theory.loss_moments import LIMITS, Learner, moments
-from theory.source_geometry import Geometry
+from theory.source_law import Law
 
 _DAMPING = {"logistic": 0.6, "hinge": 0.3, "hard_margin": 0.3}
 _LENGTHS = (1.0, 0.4, 0.1, 0.02)  # of Newton steps tried at once
 _MAX_ITERATIONS = 400
 
-#: m, q, V, each (S,), and the residual.
-Solution: TypeAlias = tuple[Array, Array, Array, Array]
+#: m, q, V and the moments F, k, x, each (S,), and the residual.
+Solution: TypeAlias = tuple[Array, Array, Array, Array, Array, Array, Array]
 Map: TypeAlias = Callable[[Array], Array]
 
 
@@ -37,44 +37,43 @@ def _target_residual(dtype: object) -> float:
 @partial(jax.jit, static_argnames=("learner", "num_nodes", "stacked"))
 def solve_batch(
     learner: Learner,
-    geometry: Geometry,
+    law: Law,
     shares: Array,
     inverse_n: Array,
     penalty: Array,
     num_nodes: int,
     stacked: bool,
 ) -> Solution:
-    """Solutions for shares (B, S), 1/n (B,) and λ (B,), for one geometry or one for each (`stacked`)."""
+    """Solutions for shares (B, S), 1/n (B,) and λ (B,), for one law or one for each (`stacked`)."""
 
-    def one(geometry: Geometry, p: Array, inverse: Array, lam: Array) -> Solution:
-        return solve(learner, geometry, p, inverse, lam, num_nodes)
+    def one(law: Law, p: Array, inverse: Array, lam: Array) -> Solution:
+        return solve(learner, law, p, inverse, lam, num_nodes)
 
-    return jax.vmap(one, in_axes=(0 if stacked else None, 0, 0, 0))(geometry, shares, inverse_n, penalty)
+    return jax.vmap(one, in_axes=(0 if stacked else None, 0, 0, 0))(law, shares, inverse_n, penalty)
 
 
 def solve(
-    learner: Learner, geometry: Geometry, shares: Array, inverse_n: Array, penalty: Array, num_nodes: int
+    learner: Learner, law: Law, shares: Array, inverse_n: Array, penalty: Array, num_nodes: int
 ) -> Solution:
     """m, q, V and the residual for one setting; 1/n = 0 is the population, λ is ignored by the two limits."""
     lam = jnp.ones_like(penalty) if learner in LIMITS else penalty
-    if learner in ("square", "minimum_norm"):
-        own = jnp.asarray(1.0 if learner == "square" else 0.0, shares.dtype)
-        m, q, v = solve_square(geometry, shares, inverse_n, lam, own)
-        state = jnp.concatenate([m, q, v])
-        return m, q, v, _residual(state, update(learner, geometry, shares, inverse_n, lam, num_nodes, state))
-    start = _start(learner, geometry, shares, inverse_n, lam)
 
     def step(state: Array) -> Array:
-        return update(learner, geometry, shares, inverse_n, lam, num_nodes, state)
+        return update(learner, law, shares, inverse_n, lam, num_nodes, state)
 
-    state, residual = newton(step, start, _DAMPING[learner])
+    if learner in ("square", "minimum_norm"):
+        own = jnp.asarray(1.0 if learner == "square" else 0.0, shares.dtype)
+        state = jnp.concatenate(solve_square(law, shares, inverse_n, lam, own))
+        residual = _residual(state, step(state))
+    else:
+        state, residual = newton(step, _start(learner, law, shares, inverse_n, lam), _DAMPING[learner])
     m, q, v = jnp.split(state, 3)
-    return m, q, v, residual
+    return m, q, v, *moments(learner, m, q, v, num_nodes), residual
 
 
 def update(
     learner: Learner,
-    geometry: Geometry,
+    law: Law,
     shares: Array,
     inverse_n: Array,
     penalty: Array,
@@ -84,7 +83,7 @@ def update(
     """One application of the fixed-point map to (m, q, V), concatenated."""
     m, q, v = jnp.split(state, 3)
     mean, curvature, square = moments(learner, m, q, v, num_nodes)
-    tables = geometry.tables(penalty, shares * curvature)
+    tables = law.tables(penalty, shares * curvature)
     pulls = shares * mean
     return jnp.concatenate(
         [
@@ -104,20 +103,20 @@ def _residual(state: Array, updated: Array) -> Array:
 
 
 def solve_square(
-    geometry: Geometry, shares: Array, inverse_n: Array, penalty: Array, own: Array
+    law: Law, shares: Array, inverse_n: Array, penalty: Array, own: Array
 ) -> tuple[Array, Array, Array]:
     """m, q and V of the loss (h − 1)²/(2 own): 1 is the square loss, 0 interpolation (with λ = 1)."""
 
     def step(v: Array) -> Array:
-        return inverse_n * geometry.traces(penalty, shares / (own + v))
+        return inverse_n * law.traces(penalty, shares / (own + v))
 
     # T is increasing and concave, so Newton from above decreases monotonically to the only fixed point; λ = 0 has no start
     # from above and begins at the scale of the noise.
-    at_most = inverse_n * geometry.traces(jnp.ones_like(penalty), jnp.zeros_like(shares))
+    at_most = inverse_n * law.traces(jnp.ones_like(penalty), jnp.zeros_like(shares))
     start = at_most / jnp.where(penalty > 0, penalty, 1)
     v = _fixed_point_of_increasing_map(step, start)
     softness = own + v
-    tables = geometry.tables(penalty, shares / softness)
+    tables = law.tables(penalty, shares / softness)
     pulls = jnp.linalg.solve(jnp.diag(softness) + tables.signal * shares, jnp.ones_like(v))
     m = tables.signal @ (shares * pulls)
     c = shares * pulls
@@ -129,41 +128,40 @@ def solve_square(
 
 def _fixed_point_of_increasing_map(step: Map, start: Array) -> Array:
     size, tiny = start.shape[0], jnp.finfo(start.dtype).tiny
-    jacobian = jax.jacfwd(step)
 
-    def error(v: Array, updated: Array) -> Array:
-        return jnp.max(jnp.abs(updated - v) / (v + tiny))
+    def both(v: Array) -> tuple[Array, Array]:
+        image = step(v)
+        return image, image
+
+    slopes = jax.jacfwd(both, has_aux=True)
+
+    def error(v: Array, image: Array) -> Array:
+        return jnp.max(jnp.abs(image - v) / (v + tiny))
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        v, updated, count = state
-        return (count < _MAX_ITERATIONS) & (error(v, updated) > 4 * jnp.finfo(v.dtype).eps)
+        return (state[2] < _MAX_ITERATIONS) & (state[1] > 4 * jnp.finfo(start.dtype).eps)
 
     def improve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        v, updated, count = state
-        newton = v + jnp.linalg.solve(jnp.eye(size, dtype=v.dtype) - jacobian(v), updated - v)
-        newton_updated = step(newton)
-        better = (newton > 0).all() & (error(newton, newton_updated) < 0.9 * error(v, updated))
-        plain_updated = step(updated)
-        return (
-            jnp.where(better, newton, updated),
-            jnp.where(better, newton_updated, plain_updated),
-            count + 1,
-        )
+        v, _, count = state
+        jacobian, image = slopes(v)
+        newton = v + jnp.linalg.solve(jnp.eye(size, dtype=v.dtype) - jacobian, image - v)
+        # The map itself converges from anywhere, if slowly.
+        both = jnp.stack([newton, image])
+        errors = jax.vmap(error)(both, jax.vmap(step)(both))
+        better = (newton > 0).all() & (errors[0] < 0.9 * error(v, image))
+        return jnp.where(better, newton, image), jnp.where(better, errors[0], errors[1]), count + 1
 
-    return jax.lax.while_loop(
-        unfinished,
-        improve,
-        (start, step(start), jnp.asarray(0)),
-    )[0]
+    infinite = jnp.asarray(jnp.inf, start.dtype)
+    return jax.lax.while_loop(unfinished, improve, (start, infinite, jnp.asarray(0)))[0]
 
 
-def _start(learner: Learner, geometry: Geometry, shares: Array, inverse_n: Array, penalty: Array) -> Array:
+def _start(learner: Learner, law: Law, shares: Array, inverse_n: Array, penalty: Array) -> Array:
     one = jnp.ones_like(penalty)
     if learner == "logistic":
         # log(1 + e^(−u)) ≈ (u − 2)²/8: twice the ridge classifier at 4λ.
-        m, q, v = solve_square(geometry, shares, inverse_n, 4 * penalty, one)
+        m, q, v = solve_square(law, shares, inverse_n, 4 * penalty, one)
         return jnp.concatenate([2 * m, 4 * q, 4 * v])
-    return jnp.concatenate(solve_square(geometry, shares, inverse_n, penalty, one))
+    return jnp.concatenate(solve_square(law, shares, inverse_n, penalty, one))
 
 
 def newton(step: Map, start: Array, damping: float) -> tuple[Array, Array]:
@@ -171,39 +169,42 @@ def newton(step: Map, start: Array, damping: float) -> tuple[Array, Array]:
     lengths = jnp.asarray(_LENGTHS, start.dtype)
     size = start.shape[0]
     third = size // 3
-    jacobian = jax.jacfwd(step)
     goal = _target_residual(start.dtype)
+
+    def both(state: Array) -> tuple[Array, Array]:
+        image = step(state)
+        return image, image
+
+    slopes = jax.jacfwd(both, has_aux=True)
 
     def allowed(state: Array) -> Array:
         # V = 0 stays 0 in the population; elsewhere q and V must stay positive.
-        return (
-            jnp.all(jnp.isfinite(state))
-            & jnp.all(state[third : 2 * third] > 0)
-            & jnp.all(state[2 * third :] >= 0)
-        )
+        positive = jnp.all(state[third : 2 * third] > 0) & jnp.all(state[2 * third :] >= 0)
+        return jnp.all(jnp.isfinite(state)) & positive
 
-    def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
-        return (carry[3] < _MAX_ITERATIONS) & (carry[2] > goal)
-
-    def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        state, updated, residual, count = carry
+    def candidates_from(state: Array) -> Array:
+        jacobian, image = slopes(state)
         scale = jnp.maximum(jnp.abs(state), jnp.finfo(state.dtype).tiny ** 0.25)
-        matrix = (jnp.eye(size, dtype=state.dtype) - jacobian(state)) * scale / scale[:, None]
-        direction = scale * jnp.linalg.solve(matrix, (updated - state) / scale)
-        damped = state + damping * (updated - state)
-        candidates = jnp.concatenate([state + lengths[:, None] * direction, damped[None]])
+        matrix = (jnp.eye(size, dtype=state.dtype) - jacobian) * scale / scale[:, None]
+        direction = scale * jnp.linalg.solve(matrix, (image - state) / scale)
+        damped = state + damping * (image - state)
+        return jnp.concatenate([state + lengths[:, None] * direction, damped[None]])
+
+    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+        return (carry[2] < _MAX_ITERATIONS) & (carry[1] > goal)
+
+    def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        state, residual, count = carry
+        candidates = candidates_from(state)
         fine = jax.vmap(allowed)(candidates)
         safe = jnp.where(fine[:, None], candidates, state)
-        images = jax.vmap(step)(safe)
-        errors = jnp.where(fine, jax.vmap(_residual)(safe, images), jnp.inf)
-        errors = jnp.where(jnp.isnan(errors), jnp.inf, errors)
+        errors = jax.vmap(_residual)(safe, jax.vmap(step)(safe))
+        errors = jnp.where(fine & ~jnp.isnan(errors), errors, jnp.inf)
         best = jnp.argmin(errors)
         # Where no candidate helps, the damped map goes on: its residual may rise before it falls.
         best = jnp.where(errors[best] < 0.95 * residual, best, len(_LENGTHS))
-        return safe[best], images[best], errors[best], count + 1
+        return safe[best], errors[best], count + 1
 
-    image = step(start)
-    state, _, residual, _ = jax.lax.while_loop(
-        unfinished, improve, (start, image, _residual(start, image), jnp.asarray(0))
-    )
+    infinite = jnp.asarray(jnp.inf, start.dtype)
+    state, residual, _ = jax.lax.while_loop(unfinished, improve, (start, infinite, jnp.asarray(0)))
     return state, residual

@@ -28,7 +28,8 @@ from theory.arrays import ArrayLike, check_shares, is_concrete
 from theory.asymptotics_solver import newton, solve_square, tolerance
 from theory.gaussian import Source
 from theory.loss_moments import parabola, ramp
-from theory.source_geometry import Geometry, geometry_of
+from theory.source_geometry import geometry_of
+from theory.source_law import Law
 
 
 def separability_threshold(sources: Sequence[Source], shares: ArrayLike) -> Float[Array, "*batch"]:
@@ -48,13 +49,13 @@ def separability_threshold(sources: Sequence[Source], shares: ArrayLike) -> Floa
 
     Source: Section 9 (hard margin); CGMT with rows divided by γ_s.
     """
-    return threshold_of(geometry_of(sources), check_shares(shares, len(sources)), stacked=False)
+    return threshold_of(geometry_of(sources).law, check_shares(shares, len(sources)), stacked=False)
 
 
-def threshold_of(geometry: Geometry, shares: Array, stacked: bool) -> Float[Array, "*batch"]:
-    """`separability_threshold` for a geometry, or for one along the leading axis of shares (B, S) if `stacked`."""
+def threshold_of(law: Law, shares: Array, stacked: bool) -> Float[Array, "*batch"]:
+    """`separability_threshold` for a law, or for one along the leading axis of shares (B, S) if `stacked`."""
     flat = shares.reshape(-1, shares.shape[-1])
-    ratios, residuals = _thresholds(geometry, flat, stacked)
+    ratios, residuals = _thresholds(law, flat, stacked)
     if is_concrete(residuals):
         failed = ~(np.asarray(residuals) <= tolerance(residuals.dtype))
         if failed.any():
@@ -66,11 +67,11 @@ def threshold_of(geometry: Geometry, shares: Array, stacked: bool) -> Float[Arra
 
 
 @partial(jax.jit, static_argnames=("stacked",))
-def _thresholds(geometry: Geometry, shares: Array, stacked: bool) -> tuple[Array, Array]:
-    return jax.vmap(_threshold, in_axes=(0 if stacked else None, 0))(geometry, shares)
+def _thresholds(law: Law, shares: Array, stacked: bool) -> tuple[Array, Array]:
+    return jax.vmap(_threshold, in_axes=(0 if stacked else None, 0))(law, shares)
 
 
-def _threshold(geometry: Geometry, shares: Array) -> tuple[Array, Array]:
+def _threshold(law: Law, shares: Array) -> tuple[Array, Array]:
     none = jnp.zeros_like(shares[0])
 
     def missed(state: Array) -> Array:
@@ -83,17 +84,17 @@ def _threshold(geometry: Geometry, shares: Array) -> tuple[Array, Array]:
         t = -m / root
         pulls = shares * root * ramp(t) / v
         energies = shares * q * parabola(t) / v**2
-        inverse_n = missed(state) / geometry.num_features
-        tables = geometry.tables(none, shares * ndtr(t) / v)
+        inverse_n = missed(state) / law.num_features
+        tables = law.tables(none, shares * ndtr(t) / v)
         return _normalised(
             tables.signal @ pulls,
             jnp.einsum("rst,s,t->r", tables.lengths, pulls, pulls) + inverse_n * tables.noise @ energies,
             inverse_n * tables.traces,
         )
 
-    m, q, _ = solve_square(geometry, shares, none, none, jnp.ones_like(none))
+    m, q, _ = solve_square(law, shares, none, none, jnp.ones_like(none))
     # Least squares on the population points the right way; without signal it is 0 and any length will do.
-    start = _normalised(m, q + 1e-3 * geometry.traces(none, shares), geometry.traces(none, shares))
+    start = _normalised(m, q + 1e-3 * law.traces(none, shares), law.traces(none, shares))
     state, residual = newton(step, start, 0.5)
     return 1 / missed(state), residual
 

@@ -1,14 +1,11 @@
-r"""What the asymptotics need to know of sources: resolvents of their covariances, and means seen through them.
+r"""Sources as the asymptotics see them: covariances reduced to common eigenvectors where they have them, means in that basis.
 
-With $R=(\lambda I+\sum_sK_s\Gamma_s)^{-1}$ the fixed points of `theory.asymptotics` use four tables,
-$\nu_s^\top R\nu_t$, $\nu_s^\top R\Gamma_rR\nu_t$, $\operatorname{tr}(\Gamma_sR)$ and $\operatorname{tr}(\Gamma_sR\Gamma_tR)$.
-Use `geometry_of`: covariances that share eigenvectors (isotropic and diagonal ones always do) become a
-`SpectralGeometry`, whose cost is the number of different eigenvalues, whatever d; others a `DenseGeometry` of d x d matrices.
+Use `geometry_of`: covariances that share eigenvectors (isotropic and diagonal ones always do) become a `SpectralLaw`, whose cost
+is the number of different eigenvalues, whatever d; others a `DenseLaw` of d x d matrices.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,45 +16,24 @@ from jaxtyping import Float
 from theory import covariance as cov
 from theory.arrays import is_concrete
 from theory.gaussian import Source, check_dimensions
+from theory.source_law import DenseLaw, Law, SpectralLaw, with_empty_groups
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Tables:
-    """What a resolvent R makes of the sources.
+class Geometry:
+    """Sources as the fixed points see them, and the way back to their d features.
 
     Attributes:
-        signal: ν_sᵀRν_t, shape (S, S).
-        lengths: ν_sᵀRΓ_rRν_t, shape (r = S, S, S).
-        traces: tr(Γ_sR), shape (S,).
-        noise: tr(Γ_sRΓ_tR), shape (S, S).
-    """
-
-    signal: Float[Array, "s s"]
-    lengths: Float[Array, "s s s"]
-    traces: Float[Array, " s"]
-    noise: Float[Array, "s s"]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class SpectralGeometry:
-    """Covariances with common eigenvectors: G groups of coordinates in which every Γ_s is a multiple of I.
-
-    Attributes:
-        multiplicities: coordinates in each group, shape (G,).
-        variances: γ_s² in each group, shape (S, G).
-        grams: inner products of the means within each group, shape (G, S, S).
+        law: what the fixed points depend on (of the same few sizes for any d, if it is spectral).
         rows: means in the basis of the eigenvectors, shape (S, d).
-        group: the group of every coordinate, shape (d,).
+        group: the group of every coordinate, shape (d,); None for a dense law.
         basis: eigenvectors as columns, shape (d, d); None where it is I.
     """
 
-    multiplicities: Float[Array, " g"]
-    variances: Float[Array, "s g"]
-    grams: Float[Array, "g s s"]
+    law: Law
     rows: Float[Array, "s d"]
-    group: Array
+    group: Array | None
     basis: Float[Array, "d d"] | None
 
     @property
@@ -65,83 +41,18 @@ class SpectralGeometry:
         """d."""
         return self.rows.shape[-1]
 
-    def resolvent(self, penalty: Array, curvatures: Array) -> Float[Array, " g"]:
-        """R in each group."""
-        return 1 / (penalty + curvatures @ self.variances)
-
-    def tables(self, penalty: Array, curvatures: Array) -> Tables:
-        """The four tables of R."""
-        r = self.resolvent(penalty, curvatures)
-        scaled = self.variances * r
-        return Tables(
-            signal=jnp.einsum("g,gst->st", r, self.grams),
-            lengths=jnp.einsum("rg,gst->rst", scaled * r, self.grams),
-            traces=scaled @ self.multiplicities,
-            noise=(scaled * self.multiplicities) @ scaled.T,
-        )
-
-    def traces(self, penalty: Array, curvatures: Array) -> Float[Array, " s"]:
-        """tr(Γ_sR) alone."""
-        return (self.variances * self.resolvent(penalty, curvatures)) @ self.multiplicities
-
     def classifier(
         self, penalty: Array, curvatures: Array, pulls: Array, energies: Array
-    ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
-        """Mean weights R Σ pull_s ν_s and the noise's covariance R(Σ energy_s Γ_s)R, in the basis of the eigenvectors."""
-        r = self.resolvent(penalty, curvatures)
-        return (pulls @ self.rows) * r[self.group], (energies @ self.variances * r**2)[self.group]
+    ) -> tuple[Float[Array, " d"], Float[Array, "..."]]:
+        """Mean weights R Σ pull_s ν_s and the noise's covariance R(Σ energy_s Γ_s)R, in the basis of the eigenvectors.
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class DenseGeometry:
-    """Any covariances: every resolvent is a d x d inverse.
-
-    Attributes:
-        rows: means, shape (S, d).
-        matrices: covariances, shape (S, d, d).
-    """
-
-    rows: Float[Array, "s d"]
-    matrices: Float[Array, "s d d"]
-
-    basis = None
-
-    @property
-    def num_features(self) -> int:
-        """d."""
-        return self.rows.shape[-1]
-
-    def resolvent(self, penalty: Array, curvatures: Array) -> Float[Array, "d d"]:
-        """R."""
-        inner = jnp.einsum("s,sij->ij", curvatures, self.matrices)
-        return jnp.linalg.inv(inner + penalty * jnp.eye(self.num_features, dtype=inner.dtype))
-
-    def tables(self, penalty: Array, curvatures: Array) -> Tables:
-        """The four tables of R."""
-        r = self.resolvent(penalty, curvatures)
-        seen = self.rows @ r
-        products = self.matrices @ r
-        return Tables(
-            signal=seen @ self.rows.T,
-            lengths=jnp.einsum("si,rij,tj->rst", seen, self.matrices, seen),
-            traces=jnp.trace(products, axis1=1, axis2=2),
-            noise=jnp.einsum("sij,tji->st", products, products),
-        )
-
-    def traces(self, penalty: Array, curvatures: Array) -> Float[Array, " s"]:
-        """tr(Γ_sR) alone."""
-        return jnp.einsum("sij,ji->s", self.matrices, self.resolvent(penalty, curvatures))
-
-    def classifier(
-        self, penalty: Array, curvatures: Array, pulls: Array, energies: Array
-    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
-        """Mean weights R Σ pull_s ν_s and the noise's covariance R(Σ energy_s Γ_s)R."""
-        r = self.resolvent(penalty, curvatures)
-        return r @ (pulls @ self.rows), r @ jnp.einsum("s,sij->ij", energies, self.matrices) @ r
-
-
-Geometry: TypeAlias = SpectralGeometry | DenseGeometry
+        The covariance is its diagonal (d,) for a spectral law, a (d, d) matrix for a dense one.
+        """
+        r = self.law.resolvent(penalty, curvatures)
+        if isinstance(self.law, SpectralLaw):
+            return (pulls @ self.rows) * r[self.group], (energies @ self.law.variances * r**2)[self.group]
+        noise = jnp.einsum("s,sij->ij", energies, self.law.matrices)
+        return r @ (pulls @ self.rows), r @ noise @ r
 
 
 def geometry_of(sources: Sequence[Source]) -> Geometry:
@@ -172,17 +83,21 @@ def geometry_of(sources: Sequence[Source]) -> Geometry:
         if basis is not None:
             turned = jnp.asarray(basis, rows.dtype)
             return _grouped(rows @ turned, *_groups(jnp.asarray(spectra, rows.dtype)), turned)
-    return DenseGeometry(rows, jnp.stack([cov.as_matrix(c, d) for c in covariances]))
+    matrices = jnp.stack([cov.as_matrix(c, d) for c in covariances])
+    return Geometry(DenseLaw(rows, matrices), rows, None, None)
 
 
-def _grouped(rows: Array, variances: Array, group: np.ndarray, basis: Array | None) -> SpectralGeometry:
+def _grouped(rows: Array, variances: Array, group: np.ndarray, basis: Array | None) -> Geometry:
     num_groups = variances.shape[1]
     sizes = jnp.asarray(np.bincount(group, minlength=num_groups), rows.dtype)
     if num_groups == 1:
         grams = (rows @ rows.T)[None]
     else:
         grams = jax.ops.segment_sum(jnp.einsum("sd,td->dst", rows, rows), jnp.asarray(group), num_groups)
-    return SpectralGeometry(sizes, variances, grams, rows, jnp.asarray(group), basis)
+    law = SpectralLaw(sizes, variances, grams)
+    # Programs are compiled for each number of groups: powers of two are few.
+    law = with_empty_groups(law, 1 << (num_groups - 1).bit_length())
+    return Geometry(law, rows, jnp.asarray(group), basis)
 
 
 def _groups(spectra: Array) -> tuple[Array, np.ndarray]:
@@ -215,8 +130,8 @@ def _common_eigenvectors(
     return basis, np.diagonal(basis.T @ matrices @ basis, axis1=1, axis2=2)
 
 
-def stack_geometries(geometries: Sequence[Geometry]) -> SpectralGeometry:
-    """Spectral geometries of as many sources and features along a new leading axis; short ones get empty groups.
+def stack_geometries(geometries: Sequence[Geometry]) -> Geometry:
+    """Geometries of as many sources and features along a new leading axis.
 
     Raises:
         ValueError: none is given, they differ in the number of sources or features, or one has a full covariance matrix.
@@ -226,20 +141,14 @@ def stack_geometries(geometries: Sequence[Geometry]) -> SpectralGeometry:
         raise ValueError(
             f"settings must have the same numbers of sources and features, got (sources, features) {sorted(shapes)}"
         )
-    spectral = [g for g in geometries if isinstance(g, SpectralGeometry) and g.basis is None]
-    if len(spectral) != len(geometries):
+    laws = [g.law for g in geometries if isinstance(g.law, SpectralLaw) and g.basis is None]
+    if len(laws) != len(geometries):
         raise ValueError("settings must have isotropic or diagonal sources, got a full covariance matrix")
-    most = max(len(g.multiplicities) for g in spectral)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(_with_empty_groups(g, most) for g in spectral))
-
-
-def _with_empty_groups(geometry: SpectralGeometry, num_groups: int) -> SpectralGeometry:
-    missing = num_groups - len(geometry.multiplicities)
-    return SpectralGeometry(
-        jnp.pad(geometry.multiplicities, (0, missing)),
-        jnp.pad(geometry.variances, ((0, 0), (0, missing)), constant_values=1.0),
-        jnp.pad(geometry.grams, ((0, missing), (0, 0), (0, 0))),
-        geometry.rows,
-        geometry.group,
-        geometry.basis,
+    most = max(len(law.multiplicities) for law in laws)
+    padded = [with_empty_groups(law, most) for law in laws]
+    return Geometry(
+        law=jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded),
+        rows=jnp.stack([g.rows for g in geometries]),
+        group=jnp.stack([g.group for g in geometries if g.group is not None]),
+        basis=None,
     )
