@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -182,4 +181,3 @@ def test_bad_input_is_named():
         learned_weights(one, sources[:1], REF, SHIFT)
     with pytest.raises(ValueError, match="proportional"):
         learned_weights(one, sources, REF, Target([1.0, 0.0], np.asarray([1.0, 4.0])))
-    assert jax.config.jax_enable_x64
