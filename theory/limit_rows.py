@@ -60,25 +60,14 @@ def limit_margins(
                 raise ValueError(
                     f"targets need isotropic noise here, that of {target.name!r} has shape {target.covariance.shape}"
                 )
-    step = _BATCH - 1
-    parts = [_solve(rows[start : start + step], loss) for start in range(0, len(rows), step)]
+    parts = [_solve(rows[start : start + _BATCH], loss) for start in range(0, len(rows), _BATCH)]
     margins, pulls = (np.concatenate(part) for part in zip(*parts, strict=True))
     return margins, pulls
 
 
 def _solve(rows: Sequence[LimitRow], loss: str) -> tuple[np.ndarray, np.ndarray]:
-    # Filled up to one size, with one row of three noise levels: programs are compiled by shape, and compiling is what costs.
-    first = rows[0]
-    d = first.sources[0].dimension
-    shaped = [np.r_[levels, np.ones(max(d - 2, 0))][:d] for levels in ((1.0, 2.0), (2.0, 1.0))]
-    filler = LimitRow(
-        (Source(first.sources[0].mean, shaped[0]), Source(first.sources[1].mean, shaped[1])),
-        first.targets,
-        first.share,
-        first.num_samples,
-        first.penalty,
-    )
-    filled = [*rows, *[filler] * (_BATCH - len(rows))]
+    # Filled up to one size: programs are compiled by shape, and compiling is what costs.
+    filled = [*rows, *[rows[0]] * (_BATCH - len(rows))]
     shares = np.asarray([[row.share, 1 - row.share] for row in filled])
     limit = asymptotics_sweep(
         [row.sources for row in filled],
