@@ -6,8 +6,9 @@ by noise draws in the K-dimensional score space), `averaging_score_law` for what
 varies more or less than the others.
 
 Methods and errors. `score_accuracy` is unbiased for fresh noise, with a standard error of at most sqrt(a(1 − a)/m) for m draws
-that all K classes share. `ScoreLaw.accuracy` is one integral for each class: exact (to 1e-10) if all rivals of a class are equally correlated, within about
-0.01 for random class means. `ScoreLaw.sample_accuracy` draws from the law as it stands.
+that all K classes share. `ScoreLaw.accuracy` is one integral for each class: exact (to 1e-10) if all rivals of a class are
+equally correlated, within about 0.015 for random class means, up to 0.05 too high where class means differ along few axes.
+`ScoreLaw.sample_accuracy` draws from the law as it stands.
 """
 
 from collections.abc import Sequence

@@ -122,19 +122,19 @@ def test_two_classes_are_exact():
     assert abs(found - exact) < 4.5 * np.sqrt(exact * (1 - exact) / 100_000)
 
 
-@pytest.mark.parametrize("strength", [2.0, 6.0])
-def test_unequal_classes_bend_the_link_and_the_law_knows(strength):
-    """Classes on random and on falling axes: d′ alone is off, the accuracy of the law is not."""
+@pytest.mark.parametrize(("axes", "within"), [("random", 0.02), ("few", 0.05)])
+def test_unequal_classes_bend_the_link_and_the_law_knows(axes, within):
+    """d′ alone is off for random class means, the law's integral is not; with few strong axes it is an upper estimate."""
     rng = np.random.default_rng(4)
     k, d = 20, 60
-    axes = np.linalg.qr(rng.standard_normal((k, k)))[0] * np.geomspace(strength, strength / 16, k)
-    means = np.concatenate([axes, np.zeros((k, d - k))], axis=1) * 2
+    means = 2.5 * rng.standard_normal((k, d)) / np.sqrt(d)
+    if axes == "few":
+        means = means * np.geomspace(4, 0.1, d)
     law = averaging_score_law([MulticlassSource(means)], np.full((1, k), 40.0), MulticlassTarget(means))
     drawn, error = law.sample_accuracy(KEY, 10_000)
     alike = float(dprime_inverse(law.dprime, k))
-    assert abs(alike - drawn) > 20 * error
-    assert abs(float(law.accuracy()) - drawn) < 0.012
-    assert abs(float(law.accuracy()) - drawn) < 0.5 * abs(alike - drawn)
+    assert abs(alike - drawn) > 8 * error
+    assert abs(float(law.accuracy()) - drawn) < min(within, 0.6 * abs(alike - drawn))
 
 
 def test_independent_scores_of_unequal_means_and_variances_are_exact():
