@@ -66,7 +66,8 @@ def solve(
         state = jnp.concatenate(solve_square(law, shares, inverse_n, lam, own))
         residual = _residual(state, step(state))
     else:
-        state, residual = newton(step, _start(learner, law, shares, inverse_n, lam), _DAMPING[learner])
+        start = _start(learner, law, shares, inverse_n, lam)
+        state, residual = newton(step, start, _DAMPING[learner], by_length=learner == "hard_margin")
     m, q, v = jnp.split(state, 3)
     return m, q, v, *moments(learner, m, q, v, num_nodes), residual
 
@@ -164,8 +165,15 @@ def _start(learner: Learner, law: Law, shares: Array, inverse_n: Array, penalty:
     return jnp.concatenate(solve_square(law, shares, inverse_n, penalty, one))
 
 
-def newton(step: Map, start: Array, damping: float) -> tuple[Array, Array]:
-    """The fixed point of a map of (m, q, V), concatenated, and its residual: safeguarded Newton steps, else damped ones."""
+def newton(step: Map, start: Array, damping: float, by_length: bool = False) -> tuple[Array, Array]:
+    """The fixed point of a map of (m, q, V), concatenated, and its residual: safeguarded Newton steps, else damped ones.
+
+    Args:
+        step: the map.
+        start: where to begin, q > 0.
+        damping: share of the map's step where Newton's do not help.
+        by_length: take Newton's steps in (m/√q, log q, log V), for solutions whose length diverges; V > 0.
+    """
     lengths = jnp.asarray(_LENGTHS, start.dtype)
     size = start.shape[0]
     third = size // 3
@@ -187,8 +195,15 @@ def newton(step: Map, start: Array, damping: float) -> tuple[Array, Array]:
         scale = jnp.maximum(jnp.abs(state), jnp.finfo(state.dtype).tiny ** 0.25)
         matrix = (jnp.eye(size, dtype=state.dtype) - jacobian) * scale / scale[:, None]
         direction = scale * jnp.linalg.solve(matrix, (image - state) / scale)
+        if by_length:
+            inside, forward = jax.jvp(_by_length, (state,), (direction,))
+            # Beyond a factor e⁴ at once the linear model says nothing.
+            forward = forward * jnp.minimum(1, 4 / jnp.max(jnp.abs(forward)))
+            newtons = jax.vmap(_from_length)(inside + lengths[:, None] * forward)
+        else:
+            newtons = state + lengths[:, None] * direction
         damped = state + damping * (image - state)
-        return jnp.concatenate([state + lengths[:, None] * direction, damped[None]])
+        return jnp.concatenate([newtons, damped[None]])
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         return (carry[2] < _MAX_ITERATIONS) & (carry[1] > goal)
@@ -208,3 +223,13 @@ def newton(step: Map, start: Array, damping: float) -> tuple[Array, Array]:
     infinite = jnp.asarray(jnp.inf, start.dtype)
     state, residual, _ = jax.lax.while_loop(unfinished, improve, (start, infinite, jnp.asarray(0)))
     return state, residual
+
+
+def _by_length(state: Array) -> Array:
+    m, q, v = jnp.split(state, 3)
+    return jnp.concatenate([m / jnp.sqrt(q), jnp.log(q), jnp.log(v)])
+
+
+def _from_length(values: Array) -> Array:
+    t, log_q, log_v = jnp.split(values, 3)
+    return jnp.concatenate([t * jnp.exp(log_q / 2), jnp.exp(log_q), jnp.exp(log_v)])

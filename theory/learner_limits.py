@@ -1,9 +1,8 @@
 r"""Really trained learners held against their exact limits: settings, cells, and what counts as agreement.
 
 A `Job` is one learner on one mixture at one n/d and d: fresh data for every trial, trained for all regularisations by
-`theory.learners`, judged exactly on all targets. Use `jobs` for the list,
-`run_job` to train one, `with_predictions` to put the limits beside, `verdict` for the finding. The script `experiments/learner_limits.py` runs
-and records them.
+`theory.learners` and judged exactly on all targets. Use `jobs` for the list, `run_job` to train one, `with_predictions` to put
+the limits beside, `verdict` for the finding. The script `experiments/learner_limits.py` runs and records them.
 """
 
 import itertools
