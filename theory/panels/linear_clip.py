@@ -1,13 +1,15 @@
 """The panel on K classes and linear CLIP: places, damaged captions, rank, and the rates of filtered training.
 
-`linear_clip_tables` fills six tables: `linear_clip_places` (d′ of averaging prototypes against n), `linear_clip_captions`
+`linear_clip_tables` fills seven tables: `linear_clip_places` (d′ of averaging prototypes against n), `linear_clip_captions`
 (accuracy against the share of wrong or missing captions and against caption noise), `linear_clip_ranks` (accuracy against
 rank), `linear_clip_rates` (errors of unfiltered, filtered and repeatedly filtered models against n and the matched share),
-`linear_clip_exponents` (fitted exponents with intervals) and `linear_clip_curves` (smooth closed forms of the rates).
+`linear_clip_exponents` (fitted exponents with intervals), and for the figure `linear_clip_lines` (smooth predictions of the
+first two) and `linear_clip_curves` (smooth closed forms of the rates).
 
-Sizes are chosen for some ten seconds on one core; the rates therefore use smaller n than 256,000, which the options allow.
+Sizes are chosen for some twelve seconds on one core: the rates use n up to 131,072, which the options can raise.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 #: Norms of the class means on two axes (content, style): two sources, the reference they are tested on.
 SOURCES = {"stock": (3.0, 0.5), "snapshots": (1.5, 1.5)}
 REFERENCE = (2.0, 1.0)
+#: Pairs of the sweep over damaged captions.
+CAPTION_PAIRS = 600
 #: Classes of the sweep over ranks.
 RANK_CLASSES = 20
 
@@ -49,7 +53,7 @@ class LinearClipOptions:
     """d of the places; any size costs the same."""
     sizes: tuple[int, ...] = (200, 1_000, 5_000, 30_000, 1_000_000)
     """Training images n of the places."""
-    num_trials: int = 400
+    num_trials: int = 300
     """Training sets per place."""
     caption_shares: tuple[float, ...] = (0.0, 0.15, 0.3, 0.5, 0.7)
     """Shares of wrong or missing captions, and variances of caption noise."""
@@ -109,7 +113,7 @@ def linear_clip_tables(
         progress: called with a few words after every step.
 
     Returns:
-        Six tables by name.
+        Seven tables by name.
 
     Raises:
         ValueError: options out of range.
@@ -130,6 +134,7 @@ def linear_clip_tables(
         "linear_clip_places": _place_table(keys[0], options, progress),
         "linear_clip_captions": _caption_table(keys[1], options, progress),
         "linear_clip_ranks": _rank_table(keys[2], options, progress),
+        "linear_clip_lines": _lines(options),
         "linear_clip_rates": rates,
         "linear_clip_exponents": exponents,
         "linear_clip_curves": rate_curves(
@@ -155,12 +160,8 @@ def _place_table(key: Array, options: LinearClipOptions, progress: Progress) -> 
     for number, (k, share, counts) in enumerate(_places(options)):
         # Beyond the blocks of the means there is only noise, which the sampler need not hold.
         problem = reduce_multiclass(*_setting(k, 2 * (k - 1)), options.num_features)
-        sources, (target,) = _setting(k, options.num_features)
         shares = np.asarray([share, 1 - share])
-        pooled = MulticlassSource(np.tensordot(shares, [np.asarray(s.means) for s in sources], 1))
-        predicted = np.asarray(
-            multiclass_dprime([pooled], [1.0], target, np.asarray(options.sizes, np.float64))
-        )
+        predicted = _predicted_places(options, k, share, counts, options.sizes)
         for size_number, n in enumerate(options.sizes):
             stream = jax.random.fold_in(jax.random.fold_in(key, number), size_number)
             class_counts = np.outer(shares, np.full(k, n / k))
@@ -172,9 +173,6 @@ def _place_table(key: Array, options: LinearClipOptions, progress: Progress) -> 
                 sample_accuracies(stream, problem, class_counts, options.num_trials, 32), np.float64
             )
             found, error = _dprime_of(seen[:, 0], k)
-            expected = float(predicted[size_number])
-            if counts == "random":
-                expected = float(dprime(random_counts_accuracy(pooled, target, n), k))
             rows.append(
                 {
                     "num_classes": k,
@@ -183,7 +181,7 @@ def _place_table(key: Array, options: LinearClipOptions, progress: Progress) -> 
                     "n": n,
                     "d": options.num_features,
                     "trials": options.num_trials,
-                    "dprime_predicted": expected,
+                    "dprime_predicted": predicted[size_number],
                     "dprime_simulated": found,
                     "dprime_stderr": error,
                     "mean_accuracy": seen.mean(),
@@ -201,6 +199,18 @@ def _setting(num_classes: int, num_features: int) -> tuple[list[MulticlassSource
     return sources, [MulticlassTarget(simplex_means(num_classes, REFERENCE, num_features))]
 
 
+def _predicted_places(
+    options: LinearClipOptions, num_classes: int, share: float, counts: str, sizes: Sequence[float | int]
+) -> np.ndarray:
+    """d′ of one curve, from theory alone."""
+    sources, (target,) = _setting(num_classes, options.num_features)
+    shares = np.asarray([share, 1 - share])
+    if counts == "fixed":
+        return np.asarray(multiclass_dprime(sources, shares, target, np.asarray(sizes, np.float64)))
+    pooled = MulticlassSource(np.tensordot(shares, [np.asarray(s.means) for s in sources], 1))
+    return np.asarray(dprime([random_counts_accuracy(pooled, target, n) for n in sizes], num_classes))
+
+
 def _dprime_of(accuracies: np.ndarray, num_classes: int) -> tuple[float, float]:
     """d′ of a mean accuracy, with the standard error by the delta method."""
     middle = float(dprime(accuracies.mean(), num_classes))
@@ -214,9 +224,8 @@ def _dprime_of(accuracies: np.ndarray, num_classes: int) -> tuple[float, float]:
 def _caption_table(key: Array, options: LinearClipOptions, progress: Progress) -> "pd.DataFrame":
     import pandas as pd
 
-    k, d, n = 10, 200, 600
-    means = simplex_means(k, 2.0, d)
-    source, target = MulticlassSource(means), MulticlassTarget(means)
+    source, target = _caption_setting()
+    k, d, n = source.num_classes, source.dimension, CAPTION_PAIRS
     rows = []
     for number, damage in enumerate(("wrong", "missing", "noise")):
         for step, amount in enumerate(options.caption_shares):
@@ -244,6 +253,37 @@ def _caption_table(key: Array, options: LinearClipOptions, progress: Progress) -
     return pd.DataFrame(rows)
 
 
+def _caption_setting() -> tuple[MulticlassSource, MulticlassTarget]:
+    means = simplex_means(10, 2.0, 200)
+    return MulticlassSource(means), MulticlassTarget(means)
+
+
+def _lines(options: LinearClipOptions) -> "pd.DataFrame":
+    """Smooth predictions for the figure: d′ of every curve against n, accuracy of every kind of damage against its amount."""
+    import pandas as pd
+
+    sizes = np.geomspace(min(options.sizes), max(options.sizes), 20)
+    frames = [
+        pd.DataFrame(
+            {"num_classes": k, "share": share, "counts": counts, "x": sizes,
+             "predicted": _predicted_places(options, k, share, counts, list(sizes))}
+        )
+        for k, share, counts in _places(options)
+    ]  # fmt: skip
+    source, target = _caption_setting()
+    amounts = np.linspace(min(options.caption_shares), max(options.caption_shares), 15)
+    for damage in ("wrong", "missing", "noise"):
+        laws = [
+            zero_shot_score_law(
+                source, Captions(np.eye(source.num_classes), **{damage: float(a)}), target, CAPTION_PAIRS
+            )
+            for a in amounts
+        ]
+        accuracies = [float(law.accuracy()) for law in laws]
+        frames.append(pd.DataFrame({"damage": damage, "x": amounts, "predicted": accuracies}))
+    return pd.concat(frames, ignore_index=True)
+
+
 # --- rank -------------------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +298,7 @@ def _rank_table(key: Array, options: LinearClipOptions, progress: Progress) -> "
     means -= means.mean(0)
     source, target = MulticlassSource(means), MulticlassTarget(means)
     prompts = jnp.eye(k)
-    many = 1 << 14
+    many = 1 << 13
     limit_key, law_key, draw_key = jax.random.split(key, 3)
     limits = prototype_accuracy(
         limit_key, truncated_prototypes(jnp.asarray(means.T / k), prompts, options.ranks), target, many

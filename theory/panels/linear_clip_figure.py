@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, save_figure, use_style
 from theory.trial_statistics import agreement
@@ -29,8 +29,9 @@ def draw_linear_clip(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> li
     """
     use_style()
     fig, axes = plt.subplots(2, 3, figsize=(13.8, 8.0))
-    _places(axes[0, 0], tables["linear_clip_places"])
-    _captions(axes[0, 1], tables["linear_clip_captions"])
+    lines = tables["linear_clip_lines"]
+    _places(axes[0, 0], tables["linear_clip_places"], lines)
+    _captions(axes[0, 1], tables["linear_clip_captions"], lines)
     _ranks(axes[0, 2], tables["linear_clip_ranks"])
     rates, curves = tables["linear_clip_rates"], tables["linear_clip_curves"]
     _errors_by_share(axes[1, 0], rates, curves)
@@ -55,12 +56,12 @@ def _verdict(ax: Axes, agrees: "pd.Series[bool]", position: tuple[float, float])
     ax.text(*position, words, transform=ax.transAxes, fontsize=7.5, color="0.35", ha="right")
 
 
-def _places(ax: Axes, places: pd.DataFrame) -> None:
+def _places(ax: Axes, places: pd.DataFrame, lines: pd.DataFrame) -> None:
     handles = []
     curves = places.groupby(["num_classes", "share", "counts"], sort=False)
     for colour, marker, ((k, share, counts), rows) in zip(COLOURS, MARKERS, curves, strict=False):
         rows = rows.sort_values("n")
-        random = counts == "random"
+        random = bool(counts == "random")
         ax.plot(
             rows["n"], rows["dprime_predicted"], color=colour, lw=1.4, ls="--" if random else "-", zorder=1
         )
@@ -79,12 +80,12 @@ def _places(ax: Axes, places: pd.DataFrame) -> None:
     _verdict(ax, agreement(places), (0.98, 0.03))
 
 
-def _captions(ax: Axes, captions: pd.DataFrame) -> None:
+def _captions(ax: Axes, captions: pd.DataFrame, lines: pd.DataFrame) -> None:
     for colour, marker, (damage, rows) in zip(
         COLOURS, MARKERS, captions.groupby("damage", sort=False), strict=False
     ):
-        rows = rows.sort_values("amount")
-        ax.plot(rows["amount"], rows["accuracy_predicted"], color=colour, lw=1.4, zorder=1)
+        line = lines[lines["damage"] == damage]
+        ax.plot(line["x"], line["predicted"], color=colour, lw=1.4, zorder=1)
         _points(ax, rows, "amount", "accuracy", colour, marker)
         ax.plot([], [], color=colour, marker=marker, ms=5, label=_DAMAGE.get(str(damage), str(damage)))
     k, n = int(captions["num_classes"].iloc[0]), int(captions["n"].iloc[0])
@@ -111,6 +112,7 @@ def _ranks(ax: Axes, ranks: pd.DataFrame) -> None:
         ax.plot([], [], color=colour, marker=marker, ms=5, lw=0.6, label=f"n = {n:,.0f}")
     ax.plot([], [], color="0.4", ls="--", lw=1.0, label="full rank (theory)")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="rank of the embedding r", ylabel="zero-shot accuracy", ylim=(0, None))
     ax.set_title(f"A lower rank can help ({int(limit['num_classes'].iloc[0])} classes)")
     low, high = ax.get_ylim()
@@ -160,7 +162,7 @@ def _errors_by_size(ax: Axes, rates: pd.DataFrame, curves: pd.DataFrame) -> None
     shown = [("unfiltered", large), ("filtered", large), ("unfiltered", small), ("repeated", small)]
     for model, share in shown:
         colour, marker = _looks()[model]
-        hollow = share == small
+        hollow = bool(share == small)
         line = lines[(lines["model"] == model) & np.isclose(lines["share"], share)]
         group = rates[(rates["model"] == model) & np.isclose(rates["share"], share)]
         ax.plot(line["n"], line["error"], color=colour, lw=1.4, ls="--" if hollow else "-", zorder=1)

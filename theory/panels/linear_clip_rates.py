@@ -144,7 +144,8 @@ def rate_curves(
         "repeated": lambda n, eta: filtered_error(SETTING, n, eta, num_filters),
         "oracle": lambda n, eta: filtered_error(SETTING, n, eta, 1, "oracle"),
     }
-    shares = np.geomspace(min(small_shares), max(matched_shares), 40)
+    simulated = [*small_shares, *matched_shares]
+    shares = np.unique([*np.geomspace(min(simulated), max(simulated), 40), *simulated])
     grid = np.geomspace(min(sizes), max(sizes), 20)
     frames = []
     for model, error in models.items():
