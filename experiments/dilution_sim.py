@@ -35,6 +35,7 @@ from theory.panels.dilution import DilutionOptions
 from theory.panels.escape import EscapeOptions
 from theory.panels.filtering import FilteringOptions
 from theory.panels.learners import LearnersOptions
+from theory.panels.linear_clip import LinearClipOptions
 from theory.panels.panel import Panel
 from theory.panels.registry import PANEL_NAMES, PanelOptions, build_panels
 from theory.panels.wrong_line import WrongLineOptions
@@ -61,6 +62,7 @@ class Arguments:
     filtering: Annotated[FilteringOptions, tyro.conf.arg(name="")] = field(default_factory=FilteringOptions)
     break_even: BreakEvenOptions = field(default_factory=BreakEvenOptions)
     best_mixture: BestMixtureOptions = field(default_factory=BestMixtureOptions)
+    linear_clip: LinearClipOptions = field(default_factory=LinearClipOptions)
     learners: LearnersOptions = field(default_factory=LearnersOptions)
     escape: EscapeOptions = field(default_factory=EscapeOptions)
     wrong_line: WrongLineOptions = field(default_factory=WrongLineOptions)

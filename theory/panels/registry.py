@@ -26,6 +26,12 @@ from theory.panels.dilution import DilutionOptions, dilution_summary, dilution_t
 from theory.panels.escape import EscapeOptions, escape_summary, escape_tables, num_escape_steps
 from theory.panels.filtering import FilteringOptions, filtering_summary, filtering_tables, num_filtering_steps
 from theory.panels.learners import LearnersOptions, learners_summary, learners_tables, num_learners_steps
+from theory.panels.linear_clip import (
+    LinearClipOptions,
+    linear_clip_summary,
+    linear_clip_tables,
+    num_linear_clip_steps,
+)
 from theory.panels.panel import Panel
 from theory.panels.wrong_line import (
     WrongLineOptions,
@@ -46,6 +52,7 @@ class PanelOptions:
     filtering: FilteringOptions = field(default_factory=FilteringOptions)
     break_even: BreakEvenOptions = field(default_factory=BreakEvenOptions)
     best_mixture: BestMixtureOptions = field(default_factory=BestMixtureOptions)
+    linear_clip: LinearClipOptions = field(default_factory=LinearClipOptions)
     learners: LearnersOptions = field(default_factory=LearnersOptions)
     escape: EscapeOptions = field(default_factory=EscapeOptions)
     wrong_line: WrongLineOptions = field(default_factory=WrongLineOptions)
@@ -83,6 +90,12 @@ _ENTRIES: dict[str, _Entry] = {
         num_best_mixture_steps,
         best_mixture_tables,
         best_mixture_summary,
+    ),
+    "linear_clip": _Entry(
+        "What do K classes, noisy captions, rank and a CLIP filter do to linear CLIP?",
+        num_linear_clip_steps,
+        linear_clip_tables,
+        linear_clip_summary,
     ),
     "learners": _Entry(
         "Do ridge, logistic, hinge and least squares dilute as averaging does?",
