@@ -60,11 +60,9 @@ def _places(ax: Axes, places: pd.DataFrame, lines: pd.DataFrame) -> None:
     handles = []
     curves = places.groupby(["num_classes", "share", "counts"], sort=False)
     for colour, marker, ((k, share, counts), rows) in zip(COLOURS, MARKERS, curves, strict=False):
-        rows = rows.sort_values("n")
         random = bool(counts == "random")
-        ax.plot(
-            rows["n"], rows["dprime_predicted"], color=colour, lw=1.4, ls="--" if random else "-", zorder=1
-        )
+        line = lines[(lines["num_classes"] == k) & (lines["share"] == share) & (lines["counts"] == counts)]
+        ax.plot(line["x"], line["predicted"], color=colour, lw=1.4, ls="--" if random else "-", zorder=1)
         _points(ax, rows, "n", "dprime", colour, marker, hollow=random)
         mix = {1.0: "first source", 0.0: "second source"}.get(float(share), "half of each")
         label = f"K = {k}, {mix}" + (", random counts" if random else "")
