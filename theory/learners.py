@@ -31,10 +31,11 @@ from theory.arrays import ArrayLike, Scalar, as_float_array, is_concrete, requir
 from theory.gaussian import Source, check_dimensions
 from theory.learners_batches import on_all_cores
 from theory.learners_hinge import hard_margin, soft_margin
-from theory.learners_smooth import fast_path, sure_path
+from theory.learners_smooth import TIGHT, polish_path, quick_path, sure_path
 from theory.losses import HINGE, LOGISTIC, SQUARE, Loss
 
 _MAX_ITERATIONS = 100
+_LARGE = 1 << 20  # numbers in the samples of one problem
 
 
 class UncertifiedOptimum(UserWarning):
@@ -133,7 +134,7 @@ def train(
     flat, path = u.reshape(-1, *u.shape[-2:]), jnp.atleast_1d(lambdas)
     goal = _tolerance(tolerance, loss, u.dtype)
     if loss.smooth:
-        results = _fast_then_sure(loss, flat, path, goal, max_iterations)
+        results = _train_smooth(loss, flat, path, goal, max_iterations)
     elif loss.name == HINGE.name:
         # A program for one λ serves any number of them; nothing but the span is shared.
         each = [on_all_cores(soft_margin, flat, lam, goal, jnp.asarray(max_iterations)) for lam in path]
@@ -227,26 +228,39 @@ def train_lda(samples: ArrayLike, counts: Sequence[int] | None = None) -> Float[
     return weights
 
 
-def _fast_then_sure(
+def _train_smooth(
     loss: Loss, samples: Array, lambdas: Array, tolerance: Array, max_iterations: int
 ) -> tuple[Array, ...]:
-    """Conjugate gradients; where they miss the tolerance, factorised Hessians."""
-    fast, sure = partial(fast_path, loss=loss), partial(sure_path, loss=loss)
-    limit = jnp.asarray(max_iterations)
+    """The quickest program that may meet the tolerance first; where it misses, the next one."""
+    quick, polish, sure = (partial(program, loss=loss) for program in (quick_path, polish_path, sure_path))
+    (num_problems, n, d), everything = samples.shape, jnp.arange(samples.shape[0])
+    starts = jnp.zeros((num_problems, len(lambdas), d), samples.dtype)
     if is_concrete(lambdas) and not np.asarray(lambdas).any():
-        return on_all_cores(sure, samples, lambdas, tolerance, limit)
-    results = on_all_cores(fast, samples, lambdas, tolerance)
-    missed = ~(results[1] <= tolerance).all(1)
-    if not is_concrete(missed):
-        everything = (jnp.arange(len(missed)), jnp.asarray(len(missed)))
-        return jax.lax.cond(
-            missed.any(), lambda: sure(samples, *everything, lambdas, tolerance, limit), lambda: results
+        programs = [sure]
+    elif is_concrete(tolerance) and float(tolerance) < TIGHT and n * d < _LARGE:
+        programs = [polish, sure]  # float32 would not do, and is too little work to be worth compiling
+    else:
+        programs = [quick, polish, sure]
+    results: tuple[Array, ...] = ()
+    for program in programs:
+        rest = {quick: (lambdas, tolerance), polish: (starts, lambdas, tolerance)}.get(
+            program, (lambdas, tolerance, jnp.asarray(max_iterations))
         )
-    (places,) = np.nonzero(np.asarray(missed))
-    if not places.size:
-        return results
-    again = on_all_cores(sure, samples, lambdas, tolerance, limit, places=places)
-    return jax.tree.map(lambda old, new: old.at[places].set(new), results, again)
+        if not results:
+            results = on_all_cores(program, samples, *rest)
+        else:
+            missed = ~(results[1] <= tolerance).all(1)
+            if is_concrete(missed):
+                (places,) = np.nonzero(np.asarray(missed))
+                if not places.size:
+                    break
+                again = on_all_cores(program, samples, *rest, places=places)
+                results = jax.tree.map(lambda old, new, at=places: old.at[at].set(new), results, again)
+            else:
+                again = partial(program, samples, everything, jnp.asarray(num_problems), *rest)
+                results = jax.lax.cond(missed.any(), again, lambda results=results: results)
+        starts = results[0]
+    return results
 
 
 def _checked_samples(samples: ArrayLike) -> Array:

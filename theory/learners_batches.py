@@ -20,18 +20,16 @@ from theory.arrays import is_concrete
 _SMALL_PROBLEM = 1 << 20  # numbers in the samples of one problem
 
 
-def for_each(solve: Callable[[Array], Any], samples: Array, which: Array, count: Array) -> Any:
-    """Results of `solve` on problems which[0], ..., which[count - 1], one after the other, in arrays as long as `which`.
+def for_each(solve: Callable[[Array], Any], which: Array, count: Array) -> Any:
+    """Results of `solve` on the indices which[0], ..., which[count - 1], one after the other, in arrays as long as `which`.
 
     The number of problems is not part of the program, so that any number of them shares one compilation.
     """
-    shapes = jax.eval_shape(solve, samples[0])
+    shapes = jax.eval_shape(solve, which[0])
     empty = jax.tree.map(lambda s: jnp.zeros((which.shape[0], *s.shape), s.dtype), shapes)
 
     def body(i: Any, results: Any) -> Any:
-        return jax.tree.map(
-            lambda all_of_them, one: all_of_them.at[i].set(one), results, solve(samples[which[i]])
-        )
+        return jax.tree.map(lambda all_of_them, one: all_of_them.at[i].set(one), results, solve(which[i]))
 
     return jax.lax.fori_loop(0, count, body, empty)
 

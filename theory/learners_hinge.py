@@ -127,7 +127,7 @@ def soft_margin(
         _, (w, error, gap, steps) = _soft_margin(features, lam, start, tolerance, max_iterations)
         return out_of_span(w, basis), error, gap, before + steps
 
-    return for_each(one_problem, samples, which, count)
+    return for_each(lambda index: one_problem(samples[index]), which, count)
 
 
 @jax.jit
@@ -214,4 +214,4 @@ def hard_margin(
         gap = 0.5 * (w @ w) - 0.5 / (length * scale) ** 2
         return out_of_span(w, basis), error, gap, count, jnp.stack([smallest / length, shortest])
 
-    return for_each(one_problem, samples, which, count)
+    return for_each(lambda index: one_problem(samples[index]), which, count)

@@ -1,9 +1,9 @@
 r"""Solvers of `theory.learners` for smooth losses: one problem, a path of regularisations, a certified optimum.
 
-Use `theory.learners`; here are the programs it compiles. Each problem is first solved by Newton's method with conjugate
-gradients (`fast`: a few passes over the samples, in float32 where the answer allows it, all λ in one pass), which is all that
-well-conditioned problems need. Where the certificate then misses the tolerance, Newton's method with factorised Hessians
-takes over (`sure`), in min(n, d) coordinates: with n <= d, $U^\top=QR$ and the optimum lies in the span of the samples.
+Use `theory.learners`; here are the programs it compiles, to be tried in turn until the certificate meets the tolerance:
+`quick_path` (BFGS in float32: a dozen passes over the samples are all that well-conditioned problems need), `polish_path`
+(Newton's method with conjugate gradients, to any digit) and `sure_path` (factorised Hessians, whatever the data) in min(n, d)
+coordinates: with n <= d, $U^\top=QR$ and the optimum lies in the span of the samples.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,11 @@ from theory.learners_batches import for_each
 from theory.losses import SQUARE, Loss
 
 _BACKTRACKS = 12
-_FAST_NEWTON_STEPS = 12
-_FAST_SOLVER_STEPS = 40
-_LEAST_TOLERANCE = 1e-4  # asked of float32 before float64 takes over
+_QUASI_NEWTON_STEPS = 32
+_PATIENCE = 4
+_NEWTON_STEPS = 12
+_SOLVER_STEPS = 40
+TIGHT = 5e-5  # tolerance below which float32 cannot be relied on
 _FORCING = 0.1  # residual of the linear system that a fast Newton step leaves
 
 Solution = tuple[
@@ -54,9 +56,9 @@ def _certificate(w: Array, gradient: Array, lam: Array) -> tuple[Array, Array]:
 
 
 def _line_search(
-    loss: Loss, lam: Array, w: Array, step: Array, margins: Array, change: Array, first: Array
+    loss: Loss, lam: Array, w: Array, step: Array, margins: Array, change: Array, first: Array, length: Array
 ) -> Array:
-    """A length at which the slope along the step is at most half of what it was, `first`: 1 almost always."""
+    """A length at which the slope along the step is at most half of what it was, `first`: the given one almost always."""
     along, square = lam * (w @ step), lam * (step @ step)
 
     def slope(length: Array) -> Array:
@@ -71,18 +73,81 @@ def _line_search(
         length = length * jnp.maximum(first / (first - now), 0.1)
         return length, slope(length), count + 1
 
-    one = jnp.ones_like(lam)
-    return jax.lax.while_loop(too_far, shorten, (one, slope(one), jnp.asarray(0)))[0]
+    return jax.lax.while_loop(too_far, shorten, (length, slope(length), jnp.asarray(0)))[0]
+
+
+def _quasi_newton(loss: Loss, features: Array, lam: Array, tolerance: Array) -> tuple[Array, Array]:
+    """The BFGS method from w = 0, every step remembered (compact inverse of Byrd, Nocedal and Schnabel): w and passes.
+
+    One pass over the samples for each step, fewer than any method that solves linear systems needs.
+    """
+    n, d = features.shape
+    memory = _QUASI_NEWTON_STEPS
+    numbers = jnp.arange(memory)
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        *_, best, idle, count = state
+        return ~(best <= tolerance) & (idle < _PATIENCE) & (count < memory)
+
+    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        w, margins, gradient, steps, turns, mixed, turned, scale, best, idle, count = state
+        inside = solve_triangular(mixed, steps @ gradient)
+        weighted = jnp.diagonal(mixed) * inside + scale * (turned @ inside - turns @ gradient)
+        outside = solve_triangular(mixed, weighted, trans="T")
+        step = scale * (inside @ turns - gradient) - outside @ steps
+        change = features @ step
+        first = gradient @ step
+        bend = lam * (step @ step) + jnp.mean(loss.curvature(margins) * change**2)
+        length = _line_search(loss, lam, w, step, margins, change, first, -first / bend)
+        w, margins = w + length * step, margins + length * change
+        new = _gradient(loss, features, lam, w, margins)
+        step, turn = length * step, new - gradient
+        steps, turns = steps.at[count].set(step), turns.at[count].set(turn)
+        product = step @ turn
+        column = jnp.where(numbers < count, steps @ turn, jnp.where(numbers == count, product, 0))
+        both = turns @ turn
+        error = _certificate(w, new, lam)[0]
+        return (
+            w,
+            margins,
+            new,
+            steps,
+            turns,
+            mixed.at[:, count].set(column),
+            turned.at[:, count].set(both).at[count].set(both),
+            product / (turn @ turn),
+            jnp.minimum(best, error),
+            jnp.where(error < best, 0, idle + 1),
+            count + 1,
+        )
+
+    zeros, nothing = jnp.zeros(d, features.dtype), jnp.zeros((memory, d), features.dtype)
+    margins = jnp.zeros(n, features.dtype)
+    state = (
+        zeros,
+        margins,
+        _gradient(loss, features, lam, zeros, margins),
+        nothing,
+        nothing,
+        jnp.eye(memory, dtype=features.dtype),
+        jnp.zeros((memory, memory), features.dtype),
+        jnp.ones((), features.dtype),
+        jnp.asarray(jnp.inf, features.dtype),
+        jnp.asarray(0),
+        jnp.asarray(0),
+    )
+    w, *_, count = jax.lax.while_loop(unfinished, advance, state)
+    return w, count + 1
 
 
 def _conjugate_gradients(
     product: Callable[[Array], Array], right: Array, enough: Callable[[Array], Array]
 ) -> tuple[Array, Array]:
-    """An x with a residual of at most `enough(x)`, unless `_FAST_SOLVER_STEPS` run out, and the steps taken."""
+    """An x with a residual of at most `enough(x)`, unless `_SOLVER_STEPS` run out, and the steps taken."""
 
     def unfinished(state: tuple[Array, ...]) -> Array:
         x, *_, square, count = state
-        return (square > enough(x) ** 2) & (count < _FAST_SOLVER_STEPS)
+        return (square > enough(x) ** 2) & (count < _SOLVER_STEPS)
 
     def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, residual, direction, square, count = state
@@ -97,7 +162,7 @@ def _conjugate_gradients(
     return x, count
 
 
-def _fast(
+def _newton_cg(
     loss: Loss, features: Array, inner: Array, lam: Array, w: Array, margins: Array, tolerance: Array
 ) -> Solution:
     """Newton's method with conjugate gradients on `inner` (the features, perhaps rounded), from w with its margins."""
@@ -114,7 +179,7 @@ def _fast(
 
     def unfinished(state: tuple[Array, ...]) -> Array:
         *_, error, _, count, _, stuck = state
-        return ~(error <= tolerance) & ~stuck & (count < _FAST_NEWTON_STEPS)
+        return ~(error <= tolerance) & ~stuck & (count < _NEWTON_STEPS)
 
     def newton(state: tuple[Array, ...]) -> tuple[Array, ...]:
         w, margins, gradient, error, _, count, passes, _ = state
@@ -132,7 +197,7 @@ def _fast(
         if loss.name == SQUARE.name:
             length = jnp.ones_like(lam)
         else:
-            length = _line_search(loss, lam, w, step, margins, change, gradient @ step)
+            length = _line_search(loss, lam, w, step, margins, change, gradient @ step, jnp.ones_like(lam))
         w, margins = w + length * step, margins + length * change
         return state_at(w, margins, count + 1, passes + steps + 1, error)
 
@@ -141,30 +206,6 @@ def _fast(
     first = (*first[:-1], jnp.asarray(False))
     w, _, _, error, gap, _, passes, _ = jax.lax.while_loop(unfinished, newton, first)
     return w, error, gap, passes + 1
-
-
-def _fast_path(loss: Loss, features: Array, lambdas: Array, tolerance: Array) -> Solution:
-    """Weights (L, d), error bounds, gaps and passes (L,); what is not finite is given as 0 with an infinite bound."""
-    n, d = features.shape
-    double = features.dtype == jnp.float64
-    inner = features.astype(jnp.float32)
-
-    def solve(lam: Array) -> Solution:
-        positive = jnp.where(lam > 0, lam, 1)
-        least = _LEAST_TOLERANCE if double else 0.0
-        single = (positive.astype(jnp.float32), jnp.zeros(d, jnp.float32), jnp.zeros(n, jnp.float32))
-        aim = jnp.maximum(0.9 * tolerance, least).astype(jnp.float32)
-        w, error, gap, passes = _fast(loss, inner, inner, *single, aim)
-        if double:
-            w = jnp.where(jnp.isfinite(w).all(), w, 0).astype(features.dtype)
-            w, error, gap, more = _fast(loss, features, inner, positive, w, features @ w, tolerance)
-            passes = passes + more
-        fine = jnp.isfinite(error) & (lam > 0)
-        return jnp.where(fine, w, 0), jnp.where(fine, error, jnp.inf), gap, passes
-
-    if lambdas.shape[0] == 1:
-        return jax.tree.map(lambda x: x[None], solve(lambdas[0]))
-    return jax.vmap(solve)(lambdas)
 
 
 def _sure_ridge(rows: Array, lambdas: Array, refinements: int = 2) -> Solution:
@@ -219,7 +260,7 @@ def _sure_newton(
             hessian = (features * loss.curvature(margins)[:, None]).T @ features / n + lam * eye
             step = -cho_solve(cho_factor(hessian, lower=True), gradient)
             change = features @ step
-            length = _line_search(loss, lam, w, step, margins, change, gradient @ step)
+            length = _line_search(loss, lam, w, step, margins, change, gradient @ step, jnp.ones_like(lam))
             w, margins = w + length * step, margins + length * change
             return w, margins, _gradient(loss, features, lam, w, margins), count + 1
 
@@ -236,15 +277,58 @@ def _sure_newton(
     return out_of_span(weights, basis), error, gap, count
 
 
+def _each_penalty(solve: Callable[..., Solution], *inputs: Array) -> Solution:
+    """Solve for every λ at once, so that one pass over the samples serves all; what failed is 0 with an infinite bound."""
+    if inputs[0].shape[0] == 1:
+        w, error, gap, passes = jax.tree.map(lambda x: x[None], solve(*(x[0] for x in inputs)))
+    else:
+        w, error, gap, passes = jax.vmap(solve)(*inputs)
+    fine = jnp.isfinite(error) & (inputs[0] > 0)
+    return jnp.where(fine[:, None], w, 0), jnp.where(fine, error, jnp.inf), gap, passes
+
+
 @partial(jax.jit, static_argnames=("loss",))
-def fast_path(
+def quick_path(
     samples: Array, which: Array, count: Array, lambdas: Array, tolerance: Array, loss: Loss
 ) -> Solution:
-    """Weights (B, L, d), error bounds, gaps and passes over the samples (B, L) by conjugate gradients; B as in `for_each`.
+    """Weights (B, L, d), error bounds, gaps and passes over the samples (B, L) by BFGS in float32; B as in `for_each`.
 
-    The bound is infinite where the method failed, and for λ = 0, which it leaves alone.
+    Only the bounds are computed in the samples' precision. They are infinite where the method failed, and for λ = 0.
     """
-    return for_each(lambda rows: _fast_path(loss, rows, lambdas, tolerance), samples, which, count)
+
+    def solve(index: Array) -> Solution:
+        single = samples[index].astype(jnp.float32)
+
+        def one(lam: Array) -> Solution:
+            positive = jnp.where(lam > 0, lam, 1)
+            aim = jnp.maximum(0.7 * tolerance, TIGHT).astype(jnp.float32)
+            w, passes = _quasi_newton(loss, single, positive.astype(jnp.float32), aim)
+            w, rows = w.astype(samples.dtype), samples[index]
+            gradient = _gradient(loss, rows, positive, w, rows @ w)
+            return w, *_certificate(w, gradient, positive), passes + 1
+
+        return _each_penalty(one, lambdas)
+
+    return for_each(solve, which, count)
+
+
+@partial(jax.jit, static_argnames=("loss",))
+def polish_path(
+    samples: Array, which: Array, count: Array, starts: Array, lambdas: Array, tolerance: Array, loss: Loss
+) -> Solution:
+    """As `quick_path` by Newton's method with conjugate gradients, from `starts` (problems, L, d), to any tolerance."""
+
+    def solve(index: Array) -> Solution:
+        features = samples[index]
+        inner = features.astype(jnp.float32)
+
+        def one(lam: Array, start: Array) -> Solution:
+            positive = jnp.where(lam > 0, lam, 1)
+            return _newton_cg(loss, features, inner, positive, start, features @ start, tolerance)
+
+        return _each_penalty(one, lambdas, starts[index])
+
+    return for_each(solve, which, count)
 
 
 @partial(jax.jit, static_argnames=("loss",))
@@ -257,11 +341,12 @@ def sure_path(
     max_iterations: Array,
     loss: Loss,
 ) -> Solution:
-    """As `fast_path` by factorised Hessians, for any data and also λ = 0 (square loss); counts factorisations."""
+    """As `quick_path` by factorised Hessians, for any data and also λ = 0 (square loss); counts factorisations."""
 
-    def solve(rows: Array) -> Solution:
+    def solve(index: Array) -> Solution:
+        rows = samples[index]
         if loss.name == SQUARE.name:
             return _sure_ridge(rows, lambdas)
         return _sure_newton(loss, rows, lambdas, tolerance, max_iterations)
 
-    return for_each(solve, samples, which, count)
+    return for_each(solve, which, count)
