@@ -32,7 +32,7 @@ class Geometry:
     """
 
     law: Law
-    rows: Float[Array, "s d"]
+    rows: Float[Array, "... s d"]
     group: Array | None
     basis: Float[Array, "d d"] | None
 

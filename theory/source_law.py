@@ -26,10 +26,10 @@ class Tables:
         noise: tr(Γ_sRΓ_tR), shape (S, S).
     """
 
-    signal: Float[Array, "s s"]
-    lengths: Float[Array, "s s s"]
-    traces: Float[Array, " s"]
-    noise: Float[Array, "s s"]
+    signal: Float[Array, "... s s"]
+    lengths: Float[Array, "... s s s"]
+    traces: Float[Array, "... s"]
+    noise: Float[Array, "... s s"]
 
 
 @jax.tree_util.register_dataclass
@@ -43,9 +43,9 @@ class SpectralLaw:
         grams: inner products of the means within each group, shape (G, S, S).
     """
 
-    multiplicities: Float[Array, " g"]
-    variances: Float[Array, "s g"]
-    grams: Float[Array, "g s s"]
+    multiplicities: Float[Array, "... g"]
+    variances: Float[Array, "... s g"]
+    grams: Float[Array, "... g s s"]
 
     @property
     def num_features(self) -> Float[Array, ""]:
@@ -82,8 +82,8 @@ class DenseLaw:
         matrices: covariances, shape (S, d, d).
     """
 
-    rows: Float[Array, "s d"]
-    matrices: Float[Array, "s d d"]
+    rows: Float[Array, "... s d"]
+    matrices: Float[Array, "... s d d"]
 
     @property
     def num_features(self) -> int:
