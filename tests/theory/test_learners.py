@@ -200,6 +200,7 @@ def test_every_problem_of_a_batch_is_solved(loss):
         np.testing.assert_allclose(result.weights[place], alone.weights, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_where_conjugate_gradients_give_up_factorisations_take_over():
     scales = np.geomspace(1e-2, 30, 70)
     batch = np.stack([mixture((160, 70)) * scales, mixture((160, 70), 1)])
@@ -242,6 +243,7 @@ def test_factorisations_alone():
         assert difference(w, scikit_weights(loss, u, lam)) < EXACT
 
 
+@pytest.mark.slow
 def test_programs_compile_inside_jit_and_vmap():
     u = jnp.asarray(mixture(TALL))
     inside: Trained = jax.jit(lambda rows: train_ridge(rows, 0.1))(u)

@@ -13,7 +13,7 @@ def accuracies(least, number=700):
     return np.r_[least, 1 - least, 1 / (1 + np.exp(-logit))].clip(least, 1 - least)
 
 
-@pytest.mark.parametrize("num_classes", [2, 3, 1000, 100_000])
+@pytest.mark.parametrize("num_classes", [2, 1000, 100_000])
 def test_the_table_is_accurate_to_1e_9(num_classes):
     for least in (1e-9, 1e-4, 0.3):
         values = accuracies(least)

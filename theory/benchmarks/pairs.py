@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from theory.arrays import Scalar
 from theory.asymptotics import asymptotics
 from theory.benchmarks.timing import compare, first_call, median_seconds
 from theory.gaussian import Source, Target, accuracy
@@ -50,7 +51,7 @@ class Pair:
     difference: Callable[[Any, Any], float]
     units: int = 1
     peer_units: int = 1
-    aim: float | None = None
+    aim: Scalar | None = None
 
 
 def measure(pair: Pair, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
