@@ -28,7 +28,7 @@ from jax import Array
 from jaxtyping import Float
 
 from theory import covariance as cov
-from theory.arrays import ArrayLike, as_float_array, check_counts, check_shares, require
+from theory.arrays import ArrayLike, as_float_array, check_counts, check_shares, is_concrete, require
 from theory.gaussian import Source, Target
 from theory.mixing import MixtureSlope, mixture_slope
 
@@ -57,7 +57,8 @@ class MulticlassGaussian:
         array = as_float_array(means)
         if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] == 0:
             raise ValueError(f"the means of {label} must have shape (K >= 2, d), got shape {array.shape}")
-        require(jnp.isfinite(array), array, f"every entry of the means of {label} must be finite")
+        if is_concrete(array):
+            require(np.isfinite(array), array, f"every entry of the means of {label} must be finite")
         matrix = cov.validate_covariance(covariance, array.shape[1], f"the covariance of {label}")
         object.__setattr__(self, "means", array)
         object.__setattr__(self, "covariance", matrix)

@@ -60,7 +60,7 @@ def test_signal_and_lengths_against_averages_over_pairs(form):
 
 
 def test_formula_of_simplex_means():
-    for n, k, d, s in ((1000, 50, 2000, 4.0), (4000, 5, 300, 1.5), (8, 2, 3, 0.7)):
+    for n, k, d, s in ((1000, 50, 2000, 4.0), (8, 2, 3, 0.7)):
         source, target = simplex_pair(k, s, d)
         top = s * s * k / (k - 1)
         wanted = top / np.sqrt(top + d * k / n + s * s * k / n)
@@ -69,7 +69,7 @@ def test_formula_of_simplex_means():
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_two_classes_are_the_binary_theory(seed):
     rng = np.random.default_rng(seed)
     sources = [random_source(rng, form, 3) for form in ("scalar", "full")]
@@ -95,7 +95,7 @@ def test_two_classes_are_the_binary_theory(seed):
 
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 10))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_laws_of_permutation_rotation_scale_and_common_shift(seed, scale):
     rng = np.random.default_rng(seed)
     k, d = 4, 5
