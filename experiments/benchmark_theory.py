@@ -128,9 +128,11 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
 
 def describe(row: dict[str, Any]) -> str:
     """A row of the table of ratios in words."""
+    from theory.benchmarks.figure import ratio_text
+
     return (
         f"{row['name']}: {seconds_text(row['ours_seconds'])}, {row['peer']} {seconds_text(row['peer_seconds'])}: "
-        f"{row['ratio']:,.3g} times as fast, difference {row['max_difference']:.2g}"
+        f"{ratio_text(row['ratio'])} times as fast, difference {row['max_difference']:.2g}"
     )
 
 
@@ -165,6 +167,7 @@ def write_provenance(arguments: Arguments, seconds: float) -> Path:
 
 def summary(tables: "dict[str, pd.DataFrame]", missed: list[str], seconds: float) -> str:
     """All that was measured, tidy."""
+    from theory.benchmarks.figure import ratio_text
     from theory.benchmarks.tables import describe_memory, flatness
 
     lines = [""]
@@ -173,7 +176,7 @@ def summary(tables: "dict[str, pd.DataFrame]", missed: list[str], seconds: float
         for column in ("ours_seconds", "peer_seconds"):
             table[column] = table[column].map(seconds_text)
         table["name"] = table["name"].str.split(" (", regex=False).str[0]
-        table["ratio"] = table["ratio"].map("{:,.3g}".format)
+        table["ratio"] = table["ratio"].map(ratio_text)
         table["max_difference"] = table["max_difference"].map("{:.2g}".format)
         lines += [table.to_string(index=False), ""]
         slowest = tables["compile"].sort_values("compile_seconds", ascending=False)

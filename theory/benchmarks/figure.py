@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def ratio_text(ratio: float) -> str:
+    """A ratio with three digits and no exponent: 2,160,000 or 3.63."""
+    return f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+
+
 def draw_benchmark(tables: "Mapping[str, pd.DataFrame]", stem: str | Path) -> list[Path]:
     """Draw what was measured.
 
@@ -49,7 +54,7 @@ def _ratios(ax: Axes, tables: "Mapping[str, pd.DataFrame]") -> None:
     ax.set_yticks(list(table.index), labels, fontsize=7)
     for place, row in enumerate(table.itertuples()):
         ax.annotate(
-            f"{row.ratio:,.3g} x  ({row.peer})",
+            f"{ratio_text(float(str(row.ratio)))} x  ({row.peer})",
             (max(float(str(row.ratio)), 1.0), place),
             xytext=(4, 0),
             textcoords="offset points",

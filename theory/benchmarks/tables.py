@@ -31,7 +31,8 @@ def sweep(sizes, features):
 
 def learners(n, d, num_problems, train):
     source, keys = Source(np.eye(d)[0]), jax.random.split(jax.random.key(0), num_problems)
-    u = jax.block_until_ready(jax.vmap(lambda key: draw_mixture(key, [source], [n]))(keys))
+    draw = lambda keys: jax.lax.map(lambda key: draw_mixture(key, [source], [n]), keys)
+    u = jax.block_until_ready(jax.jit(draw)(keys))  # one by one: no copies that would hide what training needs
     if train:
         jax.block_until_ready(train_logistic(u, 0.01, 1e-4))
 """
