@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from paper_figures.committed import read_table
+from paper_figures.committed import Records
 from theory.panels.dilution_figure import draw_dilution
 
 
 def draw(stem: Path) -> None:
     """Draw from `records/dilution_sim`; the smooth lines are the closed forms again."""
-    draw_dilution({name: read_table("dilution_sim", name) for name in ("mixing", "finite_d_bias")}, stem)
+    draw_dilution(Records("dilution_sim"), stem)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from paper_figures.committed import read_table
+from paper_figures.committed import Records
 from theory.panels.filtering_figure import draw_filtering
 
 
 def draw(stem: Path) -> None:
     """Draw from `records/dilution_sim`; the smooth lines are the closed forms again."""
-    draw_filtering({"filtering": read_table("dilution_sim", "filtering")}, stem)
+    draw_filtering(Records("dilution_sim"), stem)

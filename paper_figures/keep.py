@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import tyro
 
 from paper_figures.committed import RECORDS
 
 KEPT = (".csv", ".json", ".txt")
 LEFT_OUT = ("study.json", "tokenizer.json")
+#: Tables above this many bytes are maps for a picture: five digits are more than it shows.
+LARGE = 200_000
 
 
 @dataclass
@@ -37,8 +40,16 @@ def main() -> int:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(arguments.study.iterdir()):
         if path.suffix in KEPT and path.name not in LEFT_OUT:
-            print(shutil.copyfile(path, target / path.name))
+            print(keep(path, target / path.name))
     return 0
+
+
+def keep(path: Path, kept: Path) -> Path:
+    """Copy one file; large tables are rounded to five digits."""
+    if path.suffix == ".csv" and path.stat().st_size > LARGE:
+        pd.read_csv(path).to_csv(kept, index=False, float_format="%.5g")
+        return kept
+    return Path(shutil.copyfile(path, kept))
 
 
 if __name__ == "__main__":

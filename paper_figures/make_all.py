@@ -13,11 +13,17 @@ import tyro
 
 from empirical.errors import StudyError
 from paper_figures import (
+    best_mixture,
+    break_even,
     dilution,
+    escape,
     filtering_measured,
     filtering_theory,
     first_pair,
+    learners,
+    linear_clip,
     predictions_vs_measurements,
+    wrong_line,
 )
 
 FIGURES = {
@@ -26,6 +32,12 @@ FIGURES = {
     "filtering_measured": filtering_measured.draw,
     "dilution": dilution.draw,
     "filtering_theory": filtering_theory.draw,
+    "break_even": break_even.draw,
+    "best_mixture": best_mixture.draw,
+    "linear_clip": linear_clip.draw,
+    "learners": learners.draw,
+    "escape": escape.draw,
+    "wrong_line": wrong_line.draw,
 }
 
 
