@@ -17,16 +17,14 @@ Exact as d → ∞ at fixed n/d; at finite d the error of an accuracy is O(1/d).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import ndtr
 from jaxtyping import Bool, Float
 
-from theory import covariance as cov
 from theory.arrays import ArrayLike, as_float_array, check_shares, is_concrete, require
 from theory.asymptotics_batches import solve_settings
 from theory.asymptotics_solver import tolerance
@@ -34,8 +32,7 @@ from theory.gaussian import Source, Target, check_dimensions
 from theory.loss_moments import LIMITS, Learner
 from theory.losses import LOSSES, Loss
 from theory.separability import threshold_of
-from theory.source_geometry import Geometry, geometry_of, stack_geometries
-from theory.source_law import SpectralLaw
+from theory.source_geometry import Batched, Geometry, geometry_of, stack_geometries
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +81,11 @@ class Asymptotics:
             The mean, shape (..., d), and the covariance $\frac1n R(\sum_tX_t\Gamma_t)R$, its diagonal (..., d) or (..., d, d),
             both in the features' own coordinates.
         """
-        mean, noise = self._in_basis()
-        basis = self.geometry.basis
-        if basis is None:
-            return mean, noise
-        return mean @ basis.T, jnp.einsum("ik,...k,jk->...ij", basis, noise, basis)
+        mean, noise = (jnp.asarray(x) for x in self._in_basis())
+        basis, batch = self.geometry.basis, self.num_samples.shape
+        if basis is not None:
+            mean, noise = mean @ basis.T, jnp.einsum("ik,bk,jk->bij", basis, noise, basis)
+        return mean.reshape(*batch, *mean.shape[1:]), noise.reshape(*batch, *noise.shape[1:])
 
     def margins(self, targets: Sequence[Target]) -> Float[Array, "*batch t"]:
         r"""Margins on targets, whose Φ is the accuracy.
@@ -107,7 +104,9 @@ class Asymptotics:
         if d != self.geometry.num_features:
             raise ValueError(f"targets must have the sources' {self.geometry.num_features} features, got {d}")
         mean, noise = self._in_basis()
-        return jnp.stack([self._margin(mean, noise, target) for target in targets], axis=-1)
+        columns = [self._margin(mean, noise, target) for target in targets]
+        table = (np if all(isinstance(x, np.ndarray) for x in columns) else jnp).stack(columns, axis=-1)
+        return jnp.asarray(table.reshape(*self.num_samples.shape, len(targets)))
 
     def accuracies(self, targets: Sequence[Target]) -> Float[Array, "*batch t"]:
         """Accuracies on targets, Φ of `margins`."""
@@ -118,41 +117,35 @@ class Asymptotics:
         both = self.margins([ref, shift])
         return both[..., 1] / both[..., 0]
 
-    def _in_basis(self) -> tuple[Array, Array]:
-        batch = self.num_samples.shape
+    def _in_basis(self) -> tuple[Batched, Batched]:
+        """Mean weights (B, d) and noise of all settings in a row, NumPy arrays where values are known."""
         lam = jnp.ones_like(self.penalty) if self.learner in LIMITS else self.penalty
-        inputs = (lam, self.curvatures, self.shares * self.pulls, self.energies / self.num_samples[..., None])
-        flat = [x.reshape(-1, *x.shape[len(batch) :]) for x in inputs]
+        inputs = [lam, self.curvatures, self.shares, self.pulls, self.energies, self.num_samples]
+        known = is_concrete(inputs, self.geometry)
+        depth = self.num_samples.ndim
+        lam, curvatures, shares, pulls, energies, n = (
+            (np.asarray(x) if known else x).reshape(-1, *x.shape[depth:]) for x in inputs
+        )
+        return self.geometry.classifiers(lam, curvatures, shares * pulls, energies / n[:, None])
 
-        results = _classifiers(self.geometry, *flat, self.stacked)
-        mean, noise = (x.reshape(*batch, *x.shape[1:]) for x in results)
-        return mean, noise
-
-    def _margin(self, mean: Array, noise: Array, target: Target) -> Array:
-        mu, sigma = target.mean, target.covariance
-        basis = self.geometry.basis
-        if basis is not None:
-            mu = mu @ basis
-            sigma = sigma if sigma.ndim == 0 else basis.T @ cov.as_matrix(sigma, len(mu)) @ basis
-        if isinstance(self.geometry.law, SpectralLaw):
+    def _margin(self, mean: Batched, noise: Batched, target: Target) -> Batched:
+        known = isinstance(mean, np.ndarray) and is_concrete(target)
+        xp: Any = np if known else jnp
+        mu, sigma = xp.asarray(target.mean), xp.asarray(target.covariance)
+        if self.geometry.basis is not None:
+            basis = xp.asarray(self.geometry.basis)
+            full = sigma if sigma.ndim == 2 else xp.diag(xp.broadcast_to(sigma, mu.shape))
+            mu, sigma = mu @ basis, sigma if sigma.ndim == 0 else basis.T @ full @ basis
+        seen = mean @ sigma if sigma.ndim == 2 else mean * sigma
+        if noise.ndim == 2:
             # The noise is diagonal here: of Σ it sees the diagonal.
-            noise_length = noise @ jnp.broadcast_to(
-                jnp.diagonal(sigma) if sigma.ndim == 2 else sigma, mu.shape
-            )
+            diagonal = xp.diagonal(sigma) if sigma.ndim == 2 else xp.broadcast_to(sigma, mu.shape)
+            noise_length = noise @ diagonal
+        elif sigma.ndim == 2:
+            noise_length = (noise * sigma).sum((-2, -1))
         else:
-            noise_length = jnp.einsum("...ij,ij->...", noise, cov.as_matrix(sigma, len(mu)))
-        return mean @ mu / jnp.sqrt(cov.quadratic_form(sigma, mean) + noise_length)
-
-
-@partial(jax.jit, static_argnames=("stacked",))
-def _classifiers(
-    geometry: Geometry, penalty: Array, curvatures: Array, pulls: Array, energies: Array, stacked: bool
-) -> tuple[Array, Array]:
-    def one(own: Geometry, *rest: Array) -> tuple[Array, Array]:
-        return own.classifier(*rest)
-
-    axes = (0 if stacked else None, 0, 0, 0, 0)
-    return jax.vmap(one, in_axes=axes)(geometry, penalty, curvatures, pulls, energies)
+            noise_length = (xp.diagonal(noise, axis1=-2, axis2=-1) * sigma).sum(-1)
+        return mean @ mu / xp.sqrt((seen * mean).sum(-1) + noise_length)
 
 
 def asymptotics(
@@ -299,47 +292,49 @@ def _solve(
             f"shares, num_samples and penalty must have at most one axis of settings, got {batch}"
         )
     dtype = jnp.result_type(p, n, lam, geometry.rows)
-    p = jnp.broadcast_to(p, (*batch, num_sources)).astype(dtype)
-    n, lam = (jnp.broadcast_to(x, batch).astype(dtype) for x in (n, lam))
-    _check_existence(learner, geometry, stacked, p, n, lam)
+    known = is_concrete(p, n, lam, geometry)
+    xp: Any = np if known else jnp
+    p = xp.broadcast_to(xp.asarray(p, dtype), (*batch, num_sources))
+    n, lam = (xp.broadcast_to(xp.asarray(x, dtype), batch) for x in (n, lam))
+    if known:
+        _check_existence(learner, geometry, stacked, p, n, lam)
     flat = p.reshape(-1, num_sources), (1 / n).reshape(-1), lam.reshape(-1)
-    m, q, v, mean, curvature, square, residual = solve_settings(learner, geometry.law, stacked, *flat)
-    residual = residual.reshape(batch)
-    if is_concrete(residual):
+    solution = solve_settings(learner, geometry.law, stacked, *flat)
+    m, q, v, mean, curvature, square = (x.reshape(p.shape) for x in solution[:-1])
+    residual = solution[-1].reshape(batch)
+    if known:
         _check_convergence(learner, residual, n, lam)
     return Asymptotics(
         learner=learner,
-        shares=p,
-        num_samples=n,
-        penalty=lam,
-        margins_by_source=m.reshape(p.shape),
-        lengths_by_source=q.reshape(p.shape),
-        susceptibilities=v.reshape(p.shape),
-        pulls=mean.reshape(p.shape),
-        curvatures=p * curvature.reshape(p.shape),
-        energies=p * square.reshape(p.shape),
-        residual=residual,
+        shares=jnp.asarray(p),
+        num_samples=jnp.asarray(n),
+        penalty=jnp.asarray(lam),
+        margins_by_source=jnp.asarray(m),
+        lengths_by_source=jnp.asarray(q),
+        susceptibilities=jnp.asarray(v),
+        pulls=jnp.asarray(mean),
+        curvatures=jnp.asarray(p * curvature),
+        energies=jnp.asarray(p * square),
+        residual=jnp.asarray(residual),
         geometry=geometry,
         stacked=stacked,
     )
 
 
 def _check_existence(
-    learner: Learner, geometry: Geometry, stacked: bool, p: Array, n: Array, lam: Array
+    learner: Learner, geometry: Geometry, stacked: bool, p: Batched, n: Batched, lam: Batched
 ) -> None:
-    if not is_concrete(geometry, p, n, lam):
-        return
     d = geometry.num_features
-    free = np.asarray(lam == 0) & (learner != "minimum_norm")
+    free = (lam == 0) & (learner != "minimum_norm")
     if learner == "square":
         message = f"λ = 0 needs more samples than the {d} features (minimum_norm_asymptotics has the limit for fewer)"
         require((n > d) | ~free, n, message)
         return
     # Beyond both bounds of the threshold there is nothing to compute: without signal data are separable up to n = 2d.
-    if not free.any() or (learner != "hard_margin" and bool(np.all(np.isinf(n)[free]))):
+    if not free.any() or (learner != "hard_margin" and np.isinf(n[free]).all()):
         return
-    threshold = np.broadcast_to(np.asarray(threshold_of(geometry.law, p, stacked)), n.shape)
-    ratio = np.asarray(n) / d
+    threshold = np.asarray(threshold_of(geometry.law, jnp.asarray(p), stacked)).reshape(n.shape)
+    ratio = n / d
     wrong = free & (ratio >= threshold if learner == "hard_margin" else ratio <= threshold)
     if wrong.any():
         delta, star = ratio[wrong].flat[0], threshold[wrong].flat[0]
@@ -353,9 +348,9 @@ def _check_existence(
         )
 
 
-def _check_convergence(learner: Learner, residual: Array, n: Array, lam: Array) -> None:
+def _check_convergence(learner: Learner, residual: Batched, n: Batched, lam: Batched) -> None:
     limit = tolerance(residual.dtype)
-    failed = ~(np.asarray(residual) <= limit)
+    failed = ~(residual <= limit)
     if failed.any():
         at = tuple(np.argwhere(failed)[0])
         raise RuntimeError(

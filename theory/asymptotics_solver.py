@@ -26,8 +26,8 @@ Map: TypeAlias = Callable[[Array], Array]
 
 
 def tolerance(dtype: object) -> float:
-    """The residual at which a fixed point counts as found: 1e-9 in float64, 1e-4 in float32."""
-    return 1e-9 if jnp.finfo(dtype).bits == 64 else 1e-4
+    """The residual at which a fixed point counts as found: 1e-8 in float64, 1e-4 in float32."""
+    return 1e-8 if jnp.finfo(dtype).bits == 64 else 1e-4
 
 
 def _target_residual(dtype: object) -> float:
@@ -43,19 +43,37 @@ def solve_batch(
     penalty: Array,
     num_nodes: int,
     stacked: bool,
+    start: Array,
 ) -> Solution:
-    """Solutions for shares (B, S), 1/n (B,) and λ (B,), for one law or one for each (`stacked`)."""
+    """Solutions for shares (B, S), 1/n (B,), λ (B,) and starts (B, 3S), for one law or one for each (`stacked`)."""
 
-    def one(law: Law, p: Array, inverse: Array, lam: Array) -> Solution:
-        return solve(learner, law, p, inverse, lam, num_nodes)
+    def one(law: Law, p: Array, inverse: Array, lam: Array, begin: Array) -> Solution:
+        return solve(learner, law, p, inverse, lam, num_nodes, begin)
 
-    return jax.vmap(one, in_axes=(0 if stacked else None, 0, 0, 0))(law, shares, inverse_n, penalty)
+    axes = (0 if stacked else None, 0, 0, 0, 0)
+    return jax.vmap(one, in_axes=axes)(law, shares, inverse_n, penalty, start)
 
 
 def solve(
-    learner: Learner, law: Law, shares: Array, inverse_n: Array, penalty: Array, num_nodes: int
+    learner: Learner,
+    law: Law,
+    shares: Array,
+    inverse_n: Array,
+    penalty: Array,
+    num_nodes: int,
+    start: Array | None = None,
 ) -> Solution:
-    """m, q, V and the residual for one setting; 1/n = 0 is the population, λ is ignored by the two limits."""
+    """m, q, V, their moments and the residual for one setting.
+
+    Args:
+        learner: see `theory.loss_moments.Learner`.
+        law: of the sources.
+        shares: p_s, (S,).
+        inverse_n: 1/n; 0 is the population.
+        penalty: λ, ignored by the two limits.
+        num_nodes: of the quadrature.
+        start: (m, q, V) of a setting nearby, concatenated; not numbers, or None, to begin at a square loss.
+    """
     lam = jnp.ones_like(penalty) if learner in LIMITS else penalty
 
     def step(state: Array) -> Array:
@@ -66,8 +84,10 @@ def solve(
         state = jnp.concatenate(solve_square(law, shares, inverse_n, lam, own))
         residual = _residual(state, step(state))
     else:
-        start = _start(learner, law, shares, inverse_n, lam)
-        state, residual = newton(step, start, _DAMPING[learner], by_length=learner == "hard_margin")
+        begin = _start(learner, law, shares, inverse_n, lam)
+        if start is not None:
+            begin = jnp.where(jnp.isnan(start), begin, start)
+        state, residual = newton(step, begin, _DAMPING[learner])
     m, q, v = jnp.split(state, 3)
     return m, q, v, *moments(learner, m, q, v, num_nodes), residual
 
@@ -107,53 +127,48 @@ def solve_square(
     law: Law, shares: Array, inverse_n: Array, penalty: Array, own: Array
 ) -> tuple[Array, Array, Array]:
     """m, q and V of the loss (h − 1)²/(2 own): 1 is the square loss, 0 interpolation (with λ = 1)."""
-
-    def step(v: Array) -> Array:
-        return inverse_n * law.traces(penalty, shares / (own + v))
-
-    # T is increasing and concave, so Newton from above decreases monotonically to the only fixed point; λ = 0 has no start
-    # from above and begins at the scale of the noise.
-    at_most = inverse_n * law.traces(jnp.ones_like(penalty), jnp.zeros_like(shares))
-    start = at_most / jnp.where(penalty > 0, penalty, 1)
-    v = _fixed_point_of_increasing_map(step, start)
+    v = _susceptibilities(law, shares, inverse_n, penalty, own)
     softness = own + v
     tables = law.tables(penalty, shares / softness)
     pulls = jnp.linalg.solve(jnp.diag(softness) + tables.signal * shares, jnp.ones_like(v))
-    m = tables.signal @ (shares * pulls)
     c = shares * pulls
     noise = inverse_n * tables.noise * shares
     fixed = jnp.einsum("rst,s,t->r", tables.lengths, c, c) + noise @ pulls**2
     q = jnp.linalg.solve(jnp.eye(len(v), dtype=v.dtype) - noise / softness**2, fixed)
-    return m, q, v
+    return tables.signal @ c, q, v
 
 
-def _fixed_point_of_increasing_map(step: Map, start: Array) -> Array:
-    size, tiny = start.shape[0], jnp.finfo(start.dtype).tiny
+def _susceptibilities(law: Law, shares: Array, inverse_n: Array, penalty: Array, own: Array) -> Array:
+    """The only fixed point of V = tr(Γ_sR)/n with K_t = p_t/(own + V_t)."""
+    eye = jnp.eye(len(shares), dtype=shares.dtype)
+    goal = 4 * jnp.finfo(shares.dtype).eps
+    infinite = jnp.asarray(jnp.inf, shares.dtype)
+    # The map is increasing and concave: from above Newton decreases monotonically to the fixed point, and the map itself
+    # converges from anywhere. λ = 0 has no start from above and begins at the scale of the noise.
+    at_most = inverse_n * law.traces(jnp.ones_like(penalty), jnp.zeros_like(shares))
+    start = at_most / jnp.where(penalty > 0, penalty, 1)
 
-    def both(v: Array) -> tuple[Array, Array]:
-        image = step(v)
-        return image, image
+    def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
+        return (state[3] < _MAX_ITERATIONS) & (state[2] > goal)
 
-    slopes = jax.jacfwd(both, has_aux=True)
+    def improve(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        v, retreat, previous, count = state
+        tables = law.tables(penalty, shares / (own + v))
+        image = inverse_n * tables.traces
+        error = jnp.max(jnp.abs(image - v) / (v + jnp.finfo(v.dtype).tiny))
+        slopes = inverse_n * tables.noise * shares / (own + v) ** 2
+        newton = v + jnp.linalg.solve(eye - slopes, image - v)
+        worse = ~(error < 0.9 * previous) & (error > goal)
+        following = jnp.where((newton > 0).all(), newton, image)
+        return (
+            jnp.where(worse, retreat, jnp.where(error > goal, following, v)),
+            image,
+            jnp.where(worse, infinite, error),
+            count + 1,
+        )
 
-    def error(v: Array, image: Array) -> Array:
-        return jnp.max(jnp.abs(image - v) / (v + tiny))
-
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        return (state[2] < _MAX_ITERATIONS) & (state[1] > 4 * jnp.finfo(start.dtype).eps)
-
-    def improve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        v, _, count = state
-        jacobian, image = slopes(v)
-        newton = v + jnp.linalg.solve(jnp.eye(size, dtype=v.dtype) - jacobian, image - v)
-        # The map itself converges from anywhere, if slowly.
-        both = jnp.stack([newton, image])
-        errors = jax.vmap(error)(both, jax.vmap(step)(both))
-        better = (newton > 0).all() & (errors[0] < 0.9 * error(v, image))
-        return jnp.where(better, newton, image), jnp.where(better, errors[0], errors[1]), count + 1
-
-    infinite = jnp.asarray(jnp.inf, start.dtype)
-    return jax.lax.while_loop(unfinished, improve, (start, infinite, jnp.asarray(0)))[0]
+    # V = 0 in the population is its own image.
+    return jax.lax.while_loop(unfinished, improve, (start, start, infinite, jnp.asarray(0)))[0]
 
 
 def _start(learner: Learner, law: Law, shares: Array, inverse_n: Array, penalty: Array) -> Array:
@@ -165,69 +180,77 @@ def _start(learner: Learner, law: Law, shares: Array, inverse_n: Array, penalty:
     return jnp.concatenate(solve_square(law, shares, inverse_n, penalty, one))
 
 
-def newton(step: Map, start: Array, damping: float, by_length: bool = False) -> tuple[Array, Array]:
+def newton(step: Map, start: Array, damping: float) -> tuple[Array, Array]:
     """The fixed point of a map of (m, q, V), concatenated, and its residual: safeguarded Newton steps, else damped ones.
+
+    Newton works in (m/√q, log q, log V), where solutions of diverging length are near.
+    From each accepted state steps of falling length are tried, at last the damped map, which is always accepted: its
+    residual may rise before it falls.
 
     Args:
         step: the map.
         start: where to begin, q > 0.
         damping: share of the map's step where Newton's do not help.
-        by_length: take Newton's steps in (m/√q, log q, log V), for solutions whose length diverges; V > 0.
     """
     lengths = jnp.asarray(_LENGTHS, start.dtype)
     size = start.shape[0]
     third = size // 3
     goal = _target_residual(start.dtype)
 
-    def both(state: Array) -> tuple[Array, Array]:
+    def twice(state: Array) -> tuple[Array, Array]:
         image = step(state)
         return image, image
 
-    slopes = jax.jacfwd(both, has_aux=True)
+    slopes = jax.jacfwd(twice, has_aux=True)
 
     def allowed(state: Array) -> Array:
         # V = 0 stays 0 in the population; elsewhere q and V must stay positive.
         positive = jnp.all(state[third : 2 * third] > 0) & jnp.all(state[2 * third :] >= 0)
         return jnp.all(jnp.isfinite(state)) & positive
 
-    def candidates_from(state: Array) -> Array:
-        jacobian, image = slopes(state)
+    def tries_from(state: Array, image: Array, jacobian: Array) -> Array:
         scale = jnp.maximum(jnp.abs(state), jnp.finfo(state.dtype).tiny ** 0.25)
         matrix = (jnp.eye(size, dtype=state.dtype) - jacobian) * scale / scale[:, None]
         direction = scale * jnp.linalg.solve(matrix, (image - state) / scale)
-        if by_length:
-            inside, forward = jax.jvp(_by_length, (state,), (direction,))
-            # Beyond a factor e⁴ at once the linear model says nothing.
-            forward = forward * jnp.minimum(1, 4 / jnp.max(jnp.abs(forward)))
-            newtons = jax.vmap(_from_length)(inside + lengths[:, None] * forward)
-        else:
-            newtons = state + lengths[:, None] * direction
+        inside, forward = jax.jvp(_by_length, (state,), (direction,))
+        # Beyond a factor e⁴ at once the linear model says nothing.
+        forward = forward * jnp.minimum(1, 4 / jnp.max(jnp.abs(forward)))
+        newtons = jax.vmap(_from_length)(inside + lengths[:, None] * forward)
         damped = state + damping * (image - state)
-        return jnp.concatenate([newtons, damped[None]])
+        tries = jnp.concatenate([newtons, damped[None]])
+        return jnp.where(jax.vmap(allowed)(tries)[:, None], tries, damped)
 
-    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
-        return (carry[2] < _MAX_ITERATIONS) & (carry[1] > goal)
+    def unfinished(carry: tuple[Array, ...]) -> Array:
+        _, residual, _, _, count = carry
+        return (count < _MAX_ITERATIONS) & (residual > goal)
 
-    def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        state, residual, count = carry
-        candidates = candidates_from(state)
-        fine = jax.vmap(allowed)(candidates)
-        safe = jnp.where(fine[:, None], candidates, state)
-        errors = jax.vmap(_residual)(safe, jax.vmap(step)(safe))
-        errors = jnp.where(fine & ~jnp.isnan(errors), errors, jnp.inf)
-        best = jnp.argmin(errors)
-        # Where no candidate helps, the damped map goes on: its residual may rise before it falls.
-        best = jnp.where(errors[best] < 0.95 * residual, best, len(_LENGTHS))
-        return safe[best], errors[best], count + 1
+    def improve(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        state, residual, tries, index, count = carry
+        trial = tries[index]
+        jacobian, image = slopes(trial)
+        error = _residual(trial, image)
+        error = jnp.where(jnp.isnan(error), jnp.inf, error)
+        accepted = (error < 0.95 * residual) | (index == len(_LENGTHS))
+        return (
+            jnp.where(accepted, trial, state),
+            jnp.where(accepted, error, residual),
+            jnp.where(accepted, tries_from(trial, image, jacobian), tries),
+            jnp.where(accepted, 0, index + 1),
+            count + 1,
+        )
 
     infinite = jnp.asarray(jnp.inf, start.dtype)
-    state, residual, _ = jax.lax.while_loop(unfinished, improve, (start, infinite, jnp.asarray(0)))
+    tries = jnp.broadcast_to(start, (len(_LENGTHS) + 1, size))
+    carry = (start, infinite, tries, jnp.asarray(0), jnp.asarray(0))
+    state, residual, *_ = jax.lax.while_loop(unfinished, improve, carry)
     return state, residual
 
 
 def _by_length(state: Array) -> Array:
     m, q, v = jnp.split(state, 3)
-    return jnp.concatenate([m / jnp.sqrt(q), jnp.log(q), jnp.log(v)])
+    # V = 0 (the population) is shown as −∞ would be, by a number whose exponential is 0.
+    log_v = jnp.where(v > 0, jnp.log(jnp.where(v > 0, v, 1)), -1e4)
+    return jnp.concatenate([m / jnp.sqrt(q), jnp.log(q), log_v])
 
 
 def _from_length(values: Array) -> Array:

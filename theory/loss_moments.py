@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import ndtr
+from jax.scipy.special import erfc
 
 from theory.losses import LOGISTIC
 
@@ -79,20 +79,23 @@ def _logistic(m: Array, q: Array, v: Array, num_nodes: int) -> tuple[Array, Arra
 def _hinge(m: Array, q: Array, v: Array) -> tuple[Array, Array, Array]:
     # f is (1 − ω)/V clipped to [0, 1]: averages of Φ between the two kinks a = (1 − V − m)/√q and b = (1 − m)/√q.
     root = jnp.sqrt(q)
-    low, high, width = (1 - v - m) / root, (1 - m) / root, v / root
+    width = v / root
+    # Nothing is left above 9: the pull is 1, and differences of large numbers would only round it.
+    low = jnp.minimum((1 - v - m) / root, 9.0)
+    high = low + width
     narrow = width < 0.5
     # Far kinks: differences of Gaussian integrals. Near ones: those would cancel, so integrate between the kinks.
     safe = jnp.where(narrow, 1.0, width)
     rise = ramp(high) - ramp(low)
     mean_far = rise / safe
-    curvature_far = (ndtr(high) - ndtr(low)) / (safe * root)
+    curvature_far = (below(high) - below(low)) / (safe * root)
     # E f² = Φ(a) + E[(b − Z)²; a < Z < b]/width².
     square_far = (parabola(high) - parabola(low) - 2 * safe * ramp(low)) / safe**2
     t, weights = (jnp.asarray(x, m.dtype) for x in _LEGENDRE)
     t, weights = (1 + t) / 2, weights / 2
     at = low[..., None] + t * width[..., None]
-    below = ndtr(at)
-    mean_near, square_near = below @ weights, below @ (2 * (1 - t) * weights)
+    covered = below(at)
+    mean_near, square_near = covered @ weights, covered @ (2 * (1 - t) * weights)
     curvature_near = density_at(at) @ weights / root
     return (
         jnp.where(narrow, mean_near, mean_far),
@@ -105,7 +108,12 @@ def _hard_margin(m: Array, q: Array, v: Array) -> tuple[Array, Array, Array]:
     # h = max(ω, 1): the pull is (1 − ω)₊/V.
     root = jnp.sqrt(q)
     t = (1 - m) / root
-    return root / v * ramp(t), ndtr(t) / v, q / v**2 * parabola(t)
+    return root / v * ramp(t), below(t) / v, q / v**2 * parabola(t)
+
+
+def below(t: Array) -> Array:
+    """Φ(t), accurate in both tails."""
+    return 0.5 * erfc(-t * np.sqrt(0.5))
 
 
 def density_at(t: Array) -> Array:
@@ -115,9 +123,9 @@ def density_at(t: Array) -> Array:
 
 def ramp(t: Array) -> Array:
     """E (t − Z)₊ = tΦ(t) + φ(t)."""
-    return t * ndtr(t) + density_at(t)
+    return t * below(t) + density_at(t)
 
 
 def parabola(t: Array) -> Array:
     """E (t − Z)₊² = (1 + t²)Φ(t) + tφ(t)."""
-    return (1 + t**2) * ndtr(t) + t * density_at(t)
+    return (1 + t**2) * below(t) + t * density_at(t)

@@ -21,13 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import ndtr
 from jaxtyping import Float
 
 from theory.arrays import ArrayLike, check_shares, is_concrete
 from theory.asymptotics_solver import newton, solve_square, tolerance
 from theory.gaussian import Source
-from theory.loss_moments import parabola, ramp
+from theory.loss_moments import below, parabola, ramp
 from theory.source_geometry import geometry_of
 from theory.source_law import Law
 
@@ -76,7 +75,7 @@ def _threshold(law: Law, shares: Array) -> tuple[Array, Array]:
 
     def missed(state: Array) -> Array:
         m, q, _ = jnp.split(state, 3)
-        return shares @ ndtr(-m / jnp.sqrt(q))
+        return shares @ below(-m / jnp.sqrt(q))
 
     def step(state: Array) -> Array:
         m, q, v = jnp.split(state, 3)
@@ -85,7 +84,7 @@ def _threshold(law: Law, shares: Array) -> tuple[Array, Array]:
         pulls = shares * root * ramp(t) / v
         energies = shares * q * parabola(t) / v**2
         inverse_n = missed(state) / law.num_features
-        tables = law.tables(none, shares * ndtr(t) / v)
+        tables = law.tables(none, shares * below(t) / v)
         return _normalised(
             tables.signal @ pulls,
             jnp.einsum("rst,s,t->r", tables.lengths, pulls, pulls) + inverse_n * tables.noise @ energies,

@@ -6,6 +6,7 @@ is the number of different eigenvalues, whatever d; others a `DenseLaw` of d x d
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,9 @@ from theory import covariance as cov
 from theory.arrays import is_concrete
 from theory.gaussian import Source, check_dimensions
 from theory.source_law import DenseLaw, Law, SpectralLaw, with_empty_groups
+
+#: Arrays of one library or the other: computed with NumPy where values are known, with JAX inside `jit`.
+Batched: TypeAlias = Any
 
 
 @jax.tree_util.register_dataclass
@@ -41,18 +45,40 @@ class Geometry:
         """d."""
         return self.rows.shape[-1]
 
-    def classifier(
-        self, penalty: Array, curvatures: Array, pulls: Array, energies: Array
-    ) -> tuple[Float[Array, " d"], Float[Array, "..."]]:
+    def classifiers(
+        self, penalty: Batched, curvatures: Batched, pulls: Batched, energies: Batched
+    ) -> tuple[Batched, Batched]:
         """Mean weights R Σ pull_s ν_s and the noise's covariance R(Σ energy_s Γ_s)R, in the basis of the eigenvectors.
 
-        The covariance is its diagonal (d,) for a spectral law, a (d, d) matrix for a dense one.
+        Args:
+            penalty: λ, shape (B,); like the others NumPy or JAX arrays.
+            curvatures: K_s, shape (B, S).
+            pulls: p_sF_s, shape (B, S).
+            energies: X_s/n, shape (B, S).
+
+        Returns:
+            The mean, shape (B, d), and the covariance: its diagonal (B, d) for a spectral law, (B, d, d) for a dense one.
         """
-        r = self.law.resolvent(penalty, curvatures)
-        if isinstance(self.law, SpectralLaw):
-            return (pulls @ self.rows) * r[self.group], (energies @ self.law.variances * r**2)[self.group]
-        noise = jnp.einsum("s,sij->ij", energies, self.law.matrices)
-        return r @ (pulls @ self.rows), r @ noise @ r
+        # Operators only, so that NumPy arrays stay NumPy arrays: no program is compiled for each size of a batch.
+        xp: Any = np if isinstance(pulls, np.ndarray) else jnp
+        rows, law = xp.asarray(self.rows), self.law
+        if isinstance(law, SpectralLaw):
+            variances, group = xp.asarray(law.variances), xp.asarray(self.group)
+            r = 1 / (penalty[:, None] + _combined(curvatures, variances))
+            noise = _combined(energies, variances) * r**2
+            place = xp.broadcast_to(group, (len(r), group.shape[-1]))
+            mean = _combined(pulls, rows) * xp.take_along_axis(r, place, 1)
+            return mean, xp.take_along_axis(noise, place, 1)
+        matrices = xp.asarray(law.matrices)
+        inner = xp.einsum("bs,sij->bij", curvatures, matrices)
+        r = xp.linalg.inv(inner + penalty[:, None, None] * xp.eye(self.num_features, dtype=inner.dtype))
+        mean = (r @ (pulls @ rows)[..., None])[..., 0]
+        return mean, r @ xp.einsum("bs,sij->bij", energies, matrices) @ r
+
+
+def _combined(coefficients: Batched, values: Batched) -> Batched:
+    """Σ_s c_s v_s for coefficients (B, S) and values (S, G) or (B, S, G)."""
+    return (coefficients[:, None, :] @ values)[:, 0]
 
 
 def geometry_of(sources: Sequence[Source]) -> Geometry:
@@ -65,42 +91,49 @@ def geometry_of(sources: Sequence[Source]) -> Geometry:
         ValueError: a source whose covariance is 0, or sources that differ in the number of features.
     """
     d = check_dimensions(*sources)
-    rows = jnp.stack([source.mean for source in sources])
-    covariances = [source.covariance for source in sources]
-    concrete = is_concrete(rows, covariances)
+    concrete = is_concrete(list(sources))
+    # Concrete sources are reduced by NumPy: JAX would compile every step again for each d.
+    xp: Any = np if concrete else jnp
+    rows = xp.stack([xp.asarray(source.mean) for source in sources])
+    covariances = [xp.asarray(source.covariance) for source in sources]
     for index, covariance in enumerate(covariances):
-        if concrete and float(cov.trace(covariance, d)) <= 0:
+        if concrete and not covariance.any():
             raise ValueError(
                 f"every source needs noise (a covariance > 0), source {sources[index].name or index + 1!r} has none"
             )
     if all(c.ndim == 0 for c in covariances):
-        return _grouped(rows, jnp.stack(covariances)[:, None], np.zeros(d, int), None)
+        return _grouped(rows, xp.stack(covariances)[:, None], np.zeros(d, int), None)
     if all(c.ndim < 2 for c in covariances):
-        spectra = jnp.stack([jnp.broadcast_to(c, (d,)) for c in covariances])
+        spectra = xp.stack([xp.broadcast_to(c, (d,)) for c in covariances])
         return _grouped(rows, *_groups(spectra), None)
     if concrete:
         basis, spectra = _common_eigenvectors(covariances, d)
         if basis is not None:
-            turned = jnp.asarray(basis, rows.dtype)
-            return _grouped(rows @ turned, *_groups(jnp.asarray(spectra, rows.dtype)), turned)
-    matrices = jnp.stack([cov.as_matrix(c, d) for c in covariances])
-    return Geometry(DenseLaw(rows, matrices), rows, None, None)
+            turned = np.asarray(basis, rows.dtype)
+            return _grouped(rows @ turned, *_groups(np.asarray(spectra, rows.dtype)), turned)
+    matrices = xp.stack([cov.as_matrix(jnp.asarray(c), d) for c in covariances])
+    return Geometry(DenseLaw(jnp.asarray(rows), jnp.asarray(matrices)), jnp.asarray(rows), None, None)
 
 
-def _grouped(rows: Array, variances: Array, group: np.ndarray, basis: Array | None) -> Geometry:
+def _grouped(rows: Batched, variances: Batched, group: np.ndarray, basis: np.ndarray | None) -> Geometry:
     num_groups = variances.shape[1]
-    sizes = jnp.asarray(np.bincount(group, minlength=num_groups), rows.dtype)
-    if num_groups == 1:
-        grams = (rows @ rows.T)[None]
-    else:
-        grams = jax.ops.segment_sum(jnp.einsum("sd,td->dst", rows, rows), jnp.asarray(group), num_groups)
-    law = SpectralLaw(sizes, variances, grams)
     # Programs are compiled for each number of groups: powers of two are few.
-    law = with_empty_groups(law, 1 << (num_groups - 1).bit_length())
-    return Geometry(law, rows, jnp.asarray(group), basis)
+    size = 1 << (num_groups - 1).bit_length()
+    sizes = np.bincount(group, minlength=size).astype(rows.dtype)
+    xp: Any = np if isinstance(rows, np.ndarray) else jnp
+    members = np.zeros((size, len(group)), rows.dtype)
+    members[group, np.arange(len(group))] = 1
+    grams = (
+        xp.einsum("gd,sd,td->gst", members, rows, rows, optimize="optimal")
+        if num_groups > 1
+        else (rows @ rows.T)[None]
+    )
+    padded = xp.concatenate([variances, xp.ones((len(rows), size - num_groups), rows.dtype)], axis=1)
+    law = SpectralLaw(jnp.asarray(sizes), jnp.asarray(padded), jnp.asarray(grams))
+    return Geometry(law, jnp.asarray(rows), jnp.asarray(group), None if basis is None else jnp.asarray(basis))
 
 
-def _groups(spectra: Array) -> tuple[Array, np.ndarray]:
+def _groups(spectra: Batched) -> tuple[Batched, np.ndarray]:
     """Variances (S, G) of the groups and the group of every coordinate: those with equal variances for every source."""
     if not is_concrete(spectra):
         return spectra, np.arange(spectra.shape[1])
@@ -114,10 +147,10 @@ def _groups(spectra: Array) -> tuple[Array, np.ndarray]:
 
 
 def _common_eigenvectors(
-    covariances: Sequence[Array], d: int
+    covariances: Sequence[Batched], d: int
 ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """Eigenvectors (d, d) of all covariances with their variances (S, d), or None twice if there are none in common."""
-    matrices = np.stack([np.asarray(cov.as_matrix(c, d), np.float64) for c in covariances])
+    matrices = np.stack([np.asarray(cov.as_matrix(jnp.asarray(c), d), np.float64) for c in covariances])
     matrices_scaled = matrices / np.abs(matrices).max((1, 2), keepdims=True)
     # Eigenvectors of a combination that no coincidence of eigenvalues explains are those of every term, if they commute.
     mixing = np.random.default_rng(0).uniform(0.5, 1.5, len(matrices))
@@ -147,8 +180,8 @@ def stack_geometries(geometries: Sequence[Geometry]) -> Geometry:
     most = max(len(law.multiplicities) for law in laws)
     padded = [with_empty_groups(law, most) for law in laws]
     return Geometry(
-        law=jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded),
-        rows=jnp.stack([g.rows for g in geometries]),
-        group=jnp.stack([g.group for g in geometries if g.group is not None]),
+        law=jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.asarray(x) for x in leaves])), *padded),
+        rows=jnp.asarray(np.stack([np.asarray(g.rows) for g in geometries])),
+        group=jnp.asarray(np.stack([np.asarray(g.group) for g in geometries])),
         basis=None,
     )

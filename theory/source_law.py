@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -119,8 +120,9 @@ Law: TypeAlias = SpectralLaw | DenseLaw
 def with_empty_groups(law: SpectralLaw, num_groups: int) -> SpectralLaw:
     """The same law with more groups, in which there is nothing."""
     missing = num_groups - len(law.multiplicities)
+    sizes, variances, grams = (np.asarray(x) for x in (law.multiplicities, law.variances, law.grams))
     return SpectralLaw(
-        jnp.pad(law.multiplicities, (0, missing)),
-        jnp.pad(law.variances, ((0, 0), (0, missing)), constant_values=1.0),
-        jnp.pad(law.grams, ((0, missing), (0, 0), (0, 0))),
+        jnp.asarray(np.pad(sizes, (0, missing))),
+        jnp.asarray(np.pad(variances, ((0, 0), (0, missing)), constant_values=1.0)),
+        jnp.asarray(np.pad(grams, ((0, missing), (0, 0), (0, 0)))),
     )

@@ -59,24 +59,28 @@ def test_tables_are_those_of_dense_algebra(name):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(geometry.law.traces(PENALTY, CURVATURES), tables.traces, rtol=1e-12)
     assert float(geometry.law.num_features) == geometry.num_features == D
-    mean, noise = geometry.classifier(PENALTY, CURVATURES, PULLS, ENERGIES)
     basis = np.eye(D) if geometry.basis is None else np.asarray(geometry.basis)
-    np.testing.assert_allclose(basis @ mean, expected[4], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(basis @ dense(noise, D) @ basis.T, expected[5], rtol=1e-9, atol=1e-12)
+    inputs = [x[None] for x in (PENALTY, CURVATURES, PULLS, ENERGIES)]
+    for arrays in ([np.asarray(x) for x in inputs], inputs):  # NumPy and JAX
+        mean, noise = (x[0] for x in geometry.classifiers(*arrays))
+        np.testing.assert_allclose(basis @ mean, expected[4], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(basis @ dense(noise, D) @ basis.T, expected[5], rtol=1e-9, atol=1e-12)
+
+
+def multiplicities(sources):
+    law = geometry_of(sources).law
+    assert isinstance(law, SpectralLaw)
+    return sorted(law.multiplicities.tolist())
 
 
 def test_equal_eigenvalues_are_one_group():
-    law = geometry_of(cases()["grouped"]).law
-    assert isinstance(law, SpectralLaw)
-    assert sorted(law.multiplicities.tolist()) == [2, 4]
-    assert len(geometry_of(cases()["scalar"]).law.multiplicities) == 1
+    assert multiplicities(cases()["grouped"]) == [2, 4]
+    assert multiplicities(cases()["scalar"]) == [D]
     # Four kinds of coordinates (1, ½), (2, 1), (2, 4) and (3, 4) of the two spectra.
-    assert sorted(geometry_of(commuting(np.random.default_rng(5))).law.multiplicities.tolist()) == [
-        1,
-        1,
-        2,
-        2,
-    ]
+    assert multiplicities(commuting(np.random.default_rng(5))) == [1, 1, 2, 2]
+    # Three kinds, and an empty group to make a power of two.
+    spectra = np.array([1.0, 1, 1, 2, 2, 3])
+    assert multiplicities([Source(np.ones(D), spectra)]) == [0, 1, 2, 3]
 
 
 def test_inside_vmap_diagonal_sources_work_and_nothing_is_looked_up():
