@@ -11,7 +11,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -74,7 +74,7 @@ class RunSpec:
             parts.append(f"heads_{self.heads_n_train}")
         if self.filter is not None:
             scorer, kept, pool = self.filter.scorer_source, self.filter.kept_share, self.filter.pool_size
-            parts += [f"filter_{scorer}", f"kept{kept:g}", f"pool{pool}"]
+            parts += [f"filter_{scorer.replace(':', '_')}", f"kept{kept:g}", f"pool{pool}"]
         return "-".join([*parts, f"seed{self.seed}"])
 
     @property
@@ -95,13 +95,20 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class FilteringDesign:
-    """The filtering part of a study: one source's pool at several sizes, filtered by several CLIPs or not at all."""
+    """The filtering part of a study: a pool at several sizes, filtered by several CLIPs or not at all.
 
-    source: str
+    `shares` say which sources the pool is drawn from, `scorers` on which data the CLIPs that filter were trained (one
+    source: its largest single-source run; several: their mixture of the largest size, which the design must have).
+    `num_seeds` is how many of the study's seeds have pools (0: all). Pools of the same sources and size hold the same
+    pairs whatever their junk share: levels of junk are compared on equal data.
+    """
+
+    shares: Shares
     junk_share: float
-    kept_share: float
+    kept_shares: tuple[float, ...]
     pool_sizes: tuple[int, ...]
-    scorers: tuple[str, ...]
+    scorers: tuple[Shares, ...]
+    num_seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,12 +137,15 @@ class Design:
                     f"mixture size {size} is not among the single-source sizes {self.sizes}, which its prediction needs"
                 )
         for filtering in self.filtering:
-            for source in (filtering.source, *filtering.scorers):
-                if source not in self.sources:
+            for shares in (filtering.shares, *filtering.scorers):
+                check_shares(shares, self.sources)
+            for scorer in filtering.scorers:
+                if len(scorer) > 1 and (scorer not in self.mixtures or not self.mixture_sizes):
                     raise StudyError(
-                        f"filtering names the source {source!r}; the study has {', '.join(self.sources)}"
+                        f"filtering by {format_shares(scorer)}: add it to the mixtures that the study trains"
                     )
-            for name, share in (("junk share", filtering.junk_share), ("kept share", filtering.kept_share)):
+            shares_kept = [("kept share", share) for share in filtering.kept_shares]
+            for name, share in (("junk share", filtering.junk_share), *shares_kept):
                 if not 0 <= share <= 1:
                     raise StudyError(f"{name} {share}: must lie in [0, 1]")
 
@@ -277,22 +287,39 @@ def plan_runs(design: Design) -> list[RunSpec]:
         add(single(source, size, seed))
     for shares, seed, size in itertools.product(mixtures_later, design.seeds, mixture_sizes):
         add_mixture(shares, size, seed)
-    for filtering, seed in itertools.product(design.filtering, design.seeds):
-        _add_filtered(filtering, seed, max(design.sizes), positions, single, add)
+    for filtering in design.filtering:
+        for seed in design.seeds[: filtering.num_seeds or None]:
+            for run in _filtered_runs(filtering, design, seed, positions, single, runs):
+                add(run)
     return list(runs.values())
 
 
-def _add_filtered(
-    filtering: FilteringDesign, seed: int, scorer_size: int, positions: _Positions, single: Any, add: Any
-) -> None:
+def _filtered_runs(
+    filtering: FilteringDesign,
+    design: Design,
+    seed: int,
+    positions: _Positions,
+    single: Callable[[str, int, int], RunSpec],
+    runs: Mapping[str, RunSpec],
+) -> Iterator[RunSpec]:
     for pool_size in sorted(filtering.pool_sizes, reverse=True):
-        draw = positions.take(filtering.source, ("pool", filtering.junk_share, pool_size), pool_size)
-        for scorer_source in (None, *filtering.scorers):
-            kept_share = filtering.kept_share if scorer_source else 1.0
-            scorer = single(scorer_source, scorer_size, seed).name if scorer_source else None
-            spec = FilterSpec(filtering.junk_share, kept_share, pool_size, scorer, scorer_source or "none")
-            n_train = round(kept_share * pool_size)
-            add(RunSpec("filtered", ((filtering.source, 1.0),), n_train, seed, draws=(draw,), filter=spec))
+        names = [source for source, _ in filtering.shares]
+        counts = split_counts(filtering.shares, pool_size)
+        purpose = ("pool", pool_size, *names[1:], *counts[1:])
+        draws = tuple(positions.take(name, purpose, count) for name, count in zip(names, counts, strict=True))
+        for scorer in (None, *filtering.scorers):
+            name = None
+            if scorer is not None and len(scorer) == 1:
+                name = single(scorer[0][0], max(design.sizes), seed).name
+            elif scorer is not None:
+                name = RunSpec("input_mixing", scorer, max(design.mixture_sizes), seed).name
+                if name not in runs:
+                    raise AssertionError(f"the filter {name} is not planned")
+            label = format_shares(scorer) if scorer is not None else "none"
+            for kept_share in filtering.kept_shares if scorer is not None else (1.0,):
+                spec = FilterSpec(filtering.junk_share, kept_share, pool_size, name, label)
+                n_train = round(kept_share * pool_size)
+                yield RunSpec("filtered", filtering.shares, n_train, seed, draws=draws, filter=spec)
 
 
 def samples_needed(runs: Sequence[RunSpec]) -> dict[str, int]:

@@ -33,6 +33,11 @@ class Preset:
         return Design(self.sources, self.sizes, seeds, self.mixtures, self.mixture_sizes, self.filtering)
 
 
+def only(source: str) -> Shares:
+    """One source alone."""
+    return ((source, 1.0),)
+
+
 def pair(first: str, second: str, share: float = 0.5) -> Shares:
     """Two sources, the first with the given share."""
     return ((first, share), (second, round(1 - share, 12)))
@@ -54,7 +59,11 @@ def leave_one_out(sources: Sequence[str]) -> tuple[Shares, ...]:
 
 
 POOL = FilteringDesign(
-    "alt_text", junk_share=0.35, kept_share=0.5, pool_sizes=(1152, 2304, 4608), scorers=("snapshots", "stock")
+    only("alt_text"),
+    junk_share=0.35,
+    kept_shares=(0.5,),
+    pool_sizes=(1152, 2304, 4608),
+    scorers=(only("snapshots"), only("stock")),
 )
 
 DEFAULT_MIXTURES = (
@@ -67,6 +76,24 @@ DEFAULT_MIXTURES = (
     equal_mixture(ALL_SOURCES),
 )
 
+POOLS = tuple(
+    FilteringDesign(
+        shares,
+        junk_share=junk,
+        kept_shares=(0.15, 0.3, 0.5, 0.7, 0.85),
+        pool_sizes=(2048, 8192),
+        # Robust and brittle on sketches and renditions, and a mixture of both.
+        scorers=(only("stock"), only("snapshots"), pair("snapshots", "stock")),
+        num_seeds=3,
+    )
+    for shares, levels in (
+        (only("alt_text"), (0.0, 0.2, 0.4, 0.6, 0.8)),
+        (pair("snapshots", "stock"), (0.0, 0.4)),
+    )
+    for junk in levels
+)
+"""Pools of one source at every level of junk, and pools of two sources; kept shares from few to most."""
+
 _FULL = Preset(
     description="every pair at three ratios, leave-one-out mixtures, five sizes, three seeds (CPU: overnight)",
     sources=ALL_SOURCES,
@@ -74,10 +101,7 @@ _FULL = Preset(
     num_seeds=3,
     mixtures=(*pairs_at_ratios(ALL_SOURCES), equal_mixture(ALL_SOURCES), *leave_one_out(ALL_SOURCES)),
     mixture_sizes=(1024, 2048, 4096),
-    filtering=tuple(
-        replace(POOL, junk_share=junk, scorers=("snapshots", "stock", "web_crawl"))
-        for junk in (0.0, 0.2, 0.35, 0.5, 0.8)
-    ),
+    filtering=POOLS,
     test_images=5000,
 )
 
@@ -89,7 +113,7 @@ PRESETS = {
         num_seeds=1,
         mixtures=(pair("snapshots", "stock"),),
         mixture_sizes=(512,),
-        filtering=(replace(POOL, source="snapshots", pool_sizes=(512,), scorers=("stock",)),),
+        filtering=(replace(POOL, shares=only("snapshots"), pool_sizes=(512,), scorers=(only("stock"),)),),
         test_images=300,
         recipe=Recipe(epochs=16, batch_size=32),
     ),

@@ -16,14 +16,17 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def pooled_text_features(model: CLIP, tokens: Int64[Tensor, "n context"]) -> Float[Tensor, "n d"]:
+def pooled_text_features(
+    model: CLIP, tokens: Int64[Tensor, "n context"], length: int | None = None
+) -> Float[Tensor, "n d"]:
     """Unit-length text features, equal to `model.encode_text(tokens, normalize=True)` up to rounding.
 
-    For an open_clip CLIP that `supports_pooling_early` approves.
+    For an open_clip CLIP that `supports_pooling_early` approves. `length` is the number of leading token positions to
+    look at, at least that of the longest caption (the default, which makes a GPU wait for its value).
     """
     text = cast("Any", model)  # torch types every submodule as Tensor | Module
     ends = tokens.argmax(dim=-1)
-    length = int(ends.max()) + 1
+    length = int(ends.max()) + 1 if length is None else length
     rows = torch.arange(len(tokens), device=tokens.device)
     hidden = text.token_embedding(tokens[:, :length]) + text.positional_embedding[:length]
     *blocks, last = text.transformer.resblocks

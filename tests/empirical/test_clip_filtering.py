@@ -9,7 +9,8 @@ from small_clip import TOKENIZER, coloured_squares, random_pairs, small_model
 
 from empirical.errors import DataError, StudyError
 from empirical.filtering import clip_scores, keep_share, keep_threshold, shuffled_captions
-from empirical.train import Recipe, train
+from empirical.recipe import Recipe
+from empirical.train import train
 
 
 def test_scores_are_the_cosines_of_each_pair() -> None:

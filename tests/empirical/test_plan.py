@@ -30,7 +30,7 @@ DESIGN = Design(
     seeds=(0, 1),
     mixtures=((("a", 0.2), ("b", 0.8)), (("a", 0.5), ("b", 0.5)), equal_mixture(("a", "b", "c"))),
     mixture_sizes=(16, 32),
-    filtering=(FilteringDesign("c", 0.35, 0.5, (20, 40), ("a", "b")),),
+    filtering=(FilteringDesign((("c", 1.0),), 0.35, (0.5,), (20, 40), ((("a", 1.0),), (("b", 1.0),))),),
 )
 
 

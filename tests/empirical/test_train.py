@@ -19,10 +19,12 @@ from small_clip import (
     small_model,
 )
 
-from empirical import train as training
+from empirical import trainer as trainer_module
 from empirical.errors import StudyError, TrainingError
 from empirical.model import build_model, load_config
-from empirical.train import Recipe, TrainingLog, learning_rate, train
+from empirical.recipe import Recipe, learning_rate
+from empirical.train import TrainingLog, train
+from empirical.trainer import Images
 from empirical.zero_shot import num_correct, zero_shot_classifier, zero_shot_logits
 
 QUICK = Recipe(epochs=2, batch_size=16)
@@ -104,7 +106,7 @@ def test_steps_are_clipped_adamw_on_open_clips_own_forward_pass() -> None:
 
 def train_in_double(model: torch.nn.Module, images: np.ndarray, tokens: torch.Tensor, recipe: Recipe) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "normalise", lambda pixels, model: (pixels.double() / 255 - 0.5) / 0.25)
+        patch.setattr(trainer_module, "normalise", lambda pixels, model: (pixels.double() / 255 - 0.5) / 0.25)
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
         train(model, images, tokens, recipe, 0)  # pyright: ignore[reportArgumentType]
 
@@ -128,7 +130,8 @@ def test_schedule(num_steps: int, warmup_fraction: float) -> None:
 
 def test_shifts_are_crops_of_the_reflected_image() -> None:
     images, _ = random_pairs(5, 3)
-    store = training._Images(images, 2, torch.device("cpu"))
+    store = Images(len(images), (32, 32), 2, torch.device("cpu"))
+    store.load(images)
     shifts = torch.tensor([[0, 0], [4, 4], [2, 2], [1, 3]])
     batch = store.batch(torch.tensor([4, 0, 0, 2]), shifts).numpy()
     padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")

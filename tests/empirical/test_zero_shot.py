@@ -14,8 +14,9 @@ from small_clip import COLOURS, TEMPLATES, TOKENIZER, random_pairs, small_model
 from empirical import world
 from empirical.errors import DataError, StudyError
 from empirical.model import build_model, context_length, load_config
+from empirical.recipe import Recipe
 from empirical.tokenizer import UNKNOWN, build_tokenizer, split_words
-from empirical.train import Recipe, train
+from empirical.train import train
 from empirical.zero_shot import (
     average_logits,
     load_logits,
