@@ -6,11 +6,13 @@ that a user's own shards take; the same holds for test sets.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from empirical.arrays import Pairs, load_pairs
 from empirical.errors import StudyError
 from empirical.plan import Draw
 from empirical.records import fingerprint, read_json, write_json
@@ -52,7 +54,7 @@ def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
 
     Raises `DataError` when nothing can be read, `StudyError` when there are fewer samples than the study draws.
     """
-    from empirical.arrays import load_pairs, save_pairs
+    from empirical.arrays import save_pairs
     from empirical.shards import expand_shards, read_pairs, write_pairs
 
     folder = source.folder(study)
@@ -196,16 +198,22 @@ def _digest(text: str) -> int:
     return int(fingerprint(text), 16)
 
 
+@lru_cache(maxsize=64)
+def _pairs(folder: Path, changed: int) -> Pairs:
+    """A source's arrays, kept open: parsing its captions again for every run takes longer than reading its images."""
+    del changed  # part of the key: arrays that were made again are read again
+    return load_pairs(folder)
+
+
 def gather(
     study: Path, sources: Mapping[str, SourceData], draws: Sequence[Draw]
 ) -> tuple[np.ndarray, list[str]]:
     """Images uint8 (n, 3, S, S) and captions of the draws, one after the other."""
-    from empirical.arrays import load_pairs
-
     images, captions = [], []
     for draw in draws:
         source = sources[draw.source]
-        pairs = load_pairs(source.folder(study))
+        folder = source.folder(study)
+        pairs = _pairs(folder, (folder / "texts.json").stat().st_mtime_ns)
         chosen = sample_order(source, len(pairs.captions))[draw.start : draw.start + draw.count]
         images.append(np.asarray(pairs.images[chosen]))
         captions += [pairs.captions[i] for i in chosen]

@@ -35,6 +35,11 @@ class StudyContext:
     device: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the towers run in bfloat16 autocast."""
+        return str(self.settings.get("precision", "")).startswith("bfloat16")
+
     def run_fingerprint(self, spec: RunSpec) -> str:
         """Identifies the run's settings: the same name with another fingerprint is another experiment."""
         return fingerprint({"settings": dict(self.settings), "spec": spec.as_dict()})
@@ -59,13 +64,187 @@ def training_seed(spec: RunSpec) -> int:
 
 def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
     """Carry out one run and return its record (already written)."""
-    from empirical.zero_shot import num_correct, save_logits
-
     started = time.perf_counter()
     if spec.heads:
         logits, details = _average_heads(context, spec), {"heads": list(spec.heads)}
-    else:
-        logits, details = _train_and_evaluate(context, spec)
+        return write_run(context, spec, logits, details, time.perf_counter() - started)
+    from empirical.model import build_model, load_weights
+    from empirical.train import train
+
+    test_sets = load_test_sets(
+        context
+    )  # a class the tokenizer cannot name is found before the training in vain
+    prepared = prepare_run(context, spec)
+    if prepared.scorer is not None:
+        prepared.filter_by(load_weights(prepared.blank_model(), prepared.scorer), context.device)
+    model = build_model(prepared.config, prepared.tokenizer, prepared.seed)
+    log = train(
+        model, prepared.images, prepared.tokens, context.recipe, prepared.seed, device=context.device,
+        bfloat16=context.bfloat16,
+    )  # fmt: skip
+    logits = evaluate(context, model, prepared.tokenizer, test_sets)
+    model_of_run = (model.state_dict(), prepared)
+    details = prepared.details() | {"training": asdict(log)}
+    return write_run(context, spec, logits, details, time.perf_counter() - started, trained=model_of_run)
+
+
+Logits = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By test set: logits (images, classes) and labels (images,)."""
+
+
+@dataclass
+class PreparedRun:
+    """What a run trains on, gathered in host memory; nothing of it needs a GPU.
+
+    `images` and `tokens` hold the whole pool until `filter_by` has dropped what the filter does not keep.
+    """
+
+    spec: RunSpec
+    seed: int
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    images: np.ndarray
+    tokens: Any
+    scorer: Path | None = None
+    pool: dict[str, Any] | None = None
+    is_junk: np.ndarray | None = None
+
+    def blank_model(self) -> Any:
+        """A model of the run's architecture, to load weights into."""
+        from empirical.model import build_model
+
+        return build_model(self.config, self.tokenizer, seed=0)
+
+    def filter_by(self, scorer: Any, device: Any, batch_size: int = 64) -> None:
+        """Score the pool with the filter's CLIP and keep the best share."""
+        from empirical.filtering import clip_scores, keep_share
+
+        assert self.spec.filter is not None
+        scores = clip_scores(scorer, self.images, self.tokens, device, batch_size)
+        kept = keep_share(scores, self.spec.filter.kept_share)
+        account = {"scorer": self.spec.filter.scorer, "threshold": float(scores[kept].min())}
+        self._keep(kept, account | score_statistics(scores, self._junk()))
+
+    def _junk(self) -> np.ndarray:
+        assert self.is_junk is not None
+        return self.is_junk
+
+    def _keep(self, kept: np.ndarray, account: Mapping[str, Any]) -> None:
+        assert self.pool is not None
+        draws = self.spec.draws
+        origin = np.repeat([draw.source for draw in draws], [draw.count for draw in draws])
+        self.pool |= account
+        self.pool |= {"kept": len(kept), "junk_kept": int(self._junk()[kept].sum())}
+        self.pool["kept_by_source"] = {
+            source: int(np.sum(origin[kept] == source)) for source, _ in self.spec.shares
+        }
+        self.images, self.tokens = self.images[kept], self.tokens[kept]
+
+    def details(self) -> dict[str, Any]:
+        """What the record says of the run's data and seed."""
+        found: dict[str, Any] = {"training_seed": self.seed}
+        return found if self.pool is None else found | {"filtering": self.pool}
+
+
+def score_statistics(scores: np.ndarray, is_junk: np.ndarray) -> dict[str, Any]:
+    """Mean and standard deviation of the filter's scores (cosines), of clean and of junk pairs: what Theorem 3 needs."""
+    parts = {"clean": scores[~is_junk], "junk": scores[is_junk]}
+    return {
+        f"score_{what}_{name}": float(function(part.astype(np.float64)))
+        for name, part in parts.items()
+        if len(part) > 1
+        for what, function in (("mean", np.mean), ("sd", np.std))
+    }
+
+
+def prepare_run(context: StudyContext, spec: RunSpec) -> PreparedRun:
+    """Gather the samples of a run that trains; for a pool, give its junk the captions of other pairs."""
+    from empirical.filtering import shuffled_captions
+    from empirical.model import load_config
+    from empirical.tokenizer import from_json
+
+    tokenizer = from_json((context.folder / "tokenizer.json").read_text(encoding="utf-8"))
+    sources = {name: by_seed[spec.seed] for name, by_seed in context.sources.items()}
+    images, captions = gather(context.folder, sources, spec.draws)
+    scorer = pool = is_junk = None
+    if spec.filter is not None:
+        # The pool and its junk are the same for every filter: the seed knows the pool, not who filters it.
+        pool_seed = zlib.crc32(f"{spec.sources} {spec.filter.pool_size} {spec.seed}".encode())
+        donors = shuffled_captions(len(captions), spec.filter.junk_share, pool_seed)
+        captions = [captions[donor] for donor in donors]
+        is_junk = donors != np.arange(len(captions))
+        pool = {"pool_size": len(captions), "junk_in_pool": int(is_junk.sum())}
+        if spec.filter.scorer is not None:
+            scorer = context.weights_path(spec.filter.scorer)
+    prepared = PreparedRun(
+        spec, training_seed(spec), load_config(context.model), tokenizer, images, tokenizer(captions),
+        scorer, pool, is_junk,
+    )  # fmt: skip
+    if pool is not None and scorer is None:
+        prepared._keep(np.arange(len(captions)), {})
+    return prepared
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A test set with the prompts its classes are named by."""
+
+    images: Any
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def load_test_sets(context: StudyContext) -> dict[str, Examined]:
+    """The study's test sets with their prompts, checked against the tokenizer."""
+    from empirical.tokenizer import check_class_names, from_json
+
+    tokenizer = from_json((context.folder / "tokenizer.json").read_text(encoding="utf-8"))
+    found = {}
+    for name in context.test_sets:
+        test_set = _load_test_set(context, name)
+        templates = tuple(test_set.templates or default_templates())
+        check_class_names(tokenizer, test_set.class_names, templates[0], name)
+        found[name] = Examined(
+            test_set.images, np.asarray(test_set.labels), tuple(test_set.class_names), templates
+        )
+    return found
+
+
+def evaluate(
+    context: StudyContext, model: Any, tokenizer: Tokenizer, test_sets: Mapping[str, Examined]
+) -> Logits:
+    """Zero-shot logits and labels on every test set."""
+    from empirical.zero_shot import zero_shot_classifier, zero_shot_logits
+
+    # Shifted sets mostly share the reference's classes: 80 templates x 1000 classes are embedded once.
+    classifiers: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
+    logits = {}
+    for name, test_set in test_sets.items():
+        classes = test_set.class_names, test_set.templates
+        if classes not in classifiers:
+            classifiers[classes] = zero_shot_classifier(model, tokenizer, *classes, context.device)
+        scores = zero_shot_logits(model, classifiers[classes], test_set.images, context.device)
+        logits[name] = (scores, test_set.labels)
+    return logits
+
+
+def write_run(
+    context: StudyContext,
+    spec: RunSpec,
+    logits: Logits,
+    details: Mapping[str, Any],
+    seconds: float,
+    trained: tuple[Mapping[str, Any], PreparedRun] | None = None,
+) -> dict[str, Any]:
+    """Write a run's logits, its weights where it trained, and last its record, which is returned."""
+    from empirical.zero_shot import num_correct, save_logits
+
+    if trained is not None:
+        from empirical.model import save_state
+
+        weights, prepared = trained
+        save_state(weights, context.weights_path(spec.name), prepared.config, prepared.tokenizer)
     results = {}
     for name, (scores, labels) in logits.items():
         save_logits(scores, context.logits_path(spec.name, name))
@@ -91,51 +270,12 @@ def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
         "fingerprint": context.run_fingerprint(spec),
         "settings": dict(context.settings),
         **details,
-        "environment": environment(context.device),
-        "seconds": round(time.perf_counter() - started, 3),
+        # An ensemble averages saved numbers: no GPU takes part, whatever trained its heads.
+        "environment": environment("cpu" if spec.heads else context.device),
+        "seconds": round(seconds, 3),
     }
     write_json(context.record_path(spec.name), record)
     return record
-
-
-def _train_and_evaluate(
-    context: StudyContext, spec: RunSpec
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
-    from empirical.model import build_model, load_config, save_weights
-    from empirical.tokenizer import check_class_names, from_json
-    from empirical.train import train
-    from empirical.zero_shot import zero_shot_classifier, zero_shot_logits
-
-    tokenizer = from_json((context.folder / "tokenizer.json").read_text(encoding="utf-8"))
-    test_sets = {name: _load_test_set(context, name) for name in context.test_sets}
-    prompts = {name: test_set.templates or default_templates() for name, test_set in test_sets.items()}
-    for name, test_set in test_sets.items():  # before the training that would be in vain
-        check_class_names(tokenizer, test_set.class_names, prompts[name][0], name)
-    sources = {name: by_seed[spec.seed] for name, by_seed in context.sources.items()}
-    images, captions = gather(context.folder, sources, spec.draws)
-    filtering = None
-    if spec.filter is not None:
-        images, captions, filtering = _filter_pool(context, spec, images, captions, tokenizer)
-    seed = training_seed(spec)
-    config = load_config(context.model)
-    model = build_model(config, tokenizer, seed)
-    log = train(model, images, tokenizer(captions), context.recipe, seed, device=context.device)
-    save_weights(model, context.weights_path(spec.name), config, tokenizer)
-    # Shifted sets mostly share the reference's classes: 80 templates x 1000 classes are embedded once.
-    classifiers: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
-    logits = {}
-    for name, test_set in test_sets.items():
-        classes = tuple(test_set.class_names), tuple(prompts[name])
-        if classes not in classifiers:
-            classifiers[classes] = zero_shot_classifier(model, tokenizer, *classes, context.device)
-        logits[name] = (
-            zero_shot_logits(model, classifiers[classes], test_set.images, context.device),
-            np.asarray(test_set.labels),
-        )
-    details: dict[str, Any] = {"training_seed": seed, "training": asdict(log)}
-    if filtering is not None:
-        details["filtering"] = filtering
-    return logits, details
 
 
 def default_templates() -> list[str]:
@@ -145,38 +285,7 @@ def default_templates() -> list[str]:
     return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
 
 
-def _filter_pool(
-    context: StudyContext,
-    spec: RunSpec,
-    images: np.ndarray,
-    captions: list[str],
-    tokenizer: Tokenizer,
-) -> tuple[np.ndarray, list[str], dict[str, Any]]:
-    """Make the noisy pool, score it with the filter's CLIP and keep the best share."""
-    from empirical.filtering import clip_scores, keep_share, shuffled_captions
-    from empirical.model import build_model, load_config, load_weights
-
-    assert spec.filter is not None
-    # The pool and its junk are the same for every filter: the seed knows the pool, not who filters it.
-    pool_seed = zlib.crc32(f"{spec.sources} {spec.filter.pool_size} {spec.seed}".encode())
-    donors = shuffled_captions(len(captions), spec.filter.junk_share, pool_seed)
-    is_junk = donors != np.arange(len(captions))
-    captions = [captions[donor] for donor in donors]
-    kept = np.arange(len(captions))
-    account: dict[str, Any] = {"pool_size": len(captions), "junk_in_pool": int(is_junk.sum())}
-    if spec.filter.scorer is not None:
-        scorer = build_model(load_config(context.model), tokenizer, seed=0)
-        load_weights(scorer, context.weights_path(spec.filter.scorer))
-        scores = clip_scores(scorer, images, tokenizer(captions), context.device)
-        kept = keep_share(scores, spec.filter.kept_share)
-        account |= {"scorer": spec.filter.scorer, "threshold": float(scores[kept].min())}
-    account |= {"kept": len(kept), "junk_kept": int(is_junk[kept].sum())}
-    origin = np.repeat([draw.source for draw in spec.draws], [draw.count for draw in spec.draws])
-    account["kept_by_source"] = {source: int(np.sum(origin[kept] == source)) for source, _ in spec.shares}
-    return images[kept], [captions[i] for i in kept], account
-
-
-def _average_heads(context: StudyContext, spec: RunSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _average_heads(context: StudyContext, spec: RunSpec) -> Logits:
     from empirical.zero_shot import average_logits, load_logits
 
     weights = [share for _, share in spec.shares]

@@ -39,7 +39,7 @@ def clip_scores(
         texts = torch.cat(
             [model.encode_text(part.to(device), normalize=True) for part in captions.split(batch_size)]
         )
-    return (pictures * texts.float().cpu()[caption_of]).sum(dim=-1).numpy()
+    return (pictures * texts.float()[caption_of.to(texts.device)]).sum(dim=-1).cpu().numpy()
 
 
 def _checked_scores(scores: Float[np.ndarray, " n"]) -> None:

@@ -181,6 +181,16 @@ def save_weights(
 
     The names are open_clip's own, so that open_clip.load_checkpoint reads the file.
     """
+    return save_state(model.state_dict(), path, config, tokenizer)
+
+
+def save_state(
+    state: Mapping[str, torch.Tensor],
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any] | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Path:
+    """`save_weights` for the weights alone, on whatever device they lie."""
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -189,7 +199,7 @@ def save_weights(
         metadata["config"] = json.dumps(dict(config))
     if tokenizer is not None:
         metadata["tokenizer"] = tokenizer.to_json()
-    tensors = {name: value.detach().to("cpu").contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().to("cpu").contiguous() for name, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def load_records(
     return records
 
 
+@lru_cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a run's numbers."""
     found = {"python": platform.python_version()}
@@ -102,6 +104,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@lru_cache
 def processor_name() -> str:
     """Name of the CPU, as the operating system gives it."""
     try:
@@ -119,7 +122,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     if device.startswith("cuda") and "torch" in sys.modules:
         name = sys.modules["torch"].cuda.get_device_name(device)
     return {
-        "versions": versions(),
+        "versions": dict(versions()),
         "system": platform.system(),
         "device": device,
         "device_name": name,

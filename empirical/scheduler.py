@@ -42,7 +42,8 @@ class Outcome:
 
 
 @contextmanager
-def _thread_environment(threads: int) -> Iterator[None]:
+def thread_environment(threads: int) -> Iterator[None]:
+    """Thread limits that processes started inside inherit."""
     # OpenMP reads its thread count when it loads, before any code of ours runs in a worker: children inherit it.
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
@@ -92,8 +93,8 @@ def run_tasks(
             raise ValueError(f"task {task.name} needs {missing[0]}, which is neither planned nor done")
     finished, failed = set(done), set[str]()
     suspects: list[Task] = []
-    with _thread_environment(threads):
-        pool = _pool(jobs, threads)
+    with thread_environment(threads):
+        pool = worker_pool(jobs, threads)
         running: dict[Future[Any], Task] = {}
         alone = False
         try:
@@ -135,7 +136,7 @@ def run_tasks(
                     lost = list(running.values())
                     running.clear()
                     pool.shutdown(wait=True, cancel_futures=True)
-                    pool = _pool(jobs, threads)
+                    pool = worker_pool(jobs, threads)
                     if alone:
                         failed.update(task.name for task in lost)
                         for task in lost:
@@ -151,6 +152,7 @@ def run_tasks(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
+def worker_pool(jobs: int, threads: int) -> ProcessPoolExecutor:
+    """Spawned workers with a fixed number of threads each."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,))

@@ -5,7 +5,7 @@ read from their records and never repeated.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
         progress.start(
             study.costs(), [task.name for task in tasks], already=len(finished), total=len(study.runs)
         )
-        outcomes = run_tasks(tasks, jobs=options.jobs, threads=options.threads, done=tuple(finished))
+        outcomes = _outcomes(tasks, options, tuple(finished))
         try:
             for outcome in outcomes:
                 name = outcome.task.name
@@ -120,6 +120,18 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
             reasons = "; ".join(reason for reason in failures.values() if not reason.startswith("needs "))
             raise StudyError(f"no run finished: {reasons}")
         return write_results(study, records, failures, partial=False)
+
+
+def _outcomes(
+    tasks: list[Task], options: StudyOptions, done: tuple[str, ...]
+) -> Generator[Outcome, None, None]:
+    if options.device.startswith("cuda"):
+        from empirical.device_executor import run_tasks_on_device
+
+        return run_tasks_on_device(
+            tasks, lanes=options.lanes, jobs=options.jobs, threads=options.threads, done=done
+        )
+    return run_tasks(tasks, jobs=options.jobs, threads=options.threads, done=done)
 
 
 def _state(study: Study, options: StudyOptions) -> None:

@@ -41,6 +41,7 @@ class StudyOptions:
     device: str = "cpu"
     jobs: int = 2
     threads: int = 1
+    lanes: int = 16
     seed: int = 0
     mixtures: tuple[Shares, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)

@@ -24,6 +24,9 @@ from empirical.process_group import ALONE, World
 from empirical.recipe import Recipe
 from empirical.trainer import Trainer
 
+DRAINED = "drained"
+"""What the loop yields when it goes on to look at results: whoever shares the device resumes it once they are there."""
+
 
 @dataclass
 class TrainingLog:
@@ -90,7 +93,7 @@ def training(
     *,
     pause_every: int = 0,
     watch: bool = True,
-) -> Generator[None, None, TrainingLog]:
+) -> Generator[str | None, None, TrainingLog]:
     """The loop: all epochs of the run that `trainer` has loaded; its value is the log.
 
     It pauses (yields) after every `pause_every` steps (0: after every epoch) so that several loops can share a device.
@@ -104,13 +107,14 @@ def training(
         for step in range(trainer.steps_per_epoch):
             trainer.step()
             if pause_every and (step + 1) % pause_every == 0:
-                yield
+                yield None
         if watch:
             log.loss += trainer.mean_losses(epoch)
             if on_epoch is not None:
                 on_epoch(epoch + 1, log.loss[-1])
-        yield
+        yield None
     if not watch:
+        yield DRAINED
         log.loss = trainer.mean_losses()
     trainer.model.eval()
     log.steps = trainer.steps_done

@@ -21,7 +21,6 @@ from torch.nn import functional
 from empirical.errors import DataError, StudyError
 from empirical.model import evaluating, place
 from empirical.model_inputs import ClipModel, as_uint8_tensor, check_images, normalise
-from empirical.tokenizer import Tokenizer
 
 PLACEHOLDERS = ("{}", "{c}")  # open_clip's and clip-benchmark's way to mark the class name in a template
 
@@ -51,7 +50,7 @@ def prompt_builders(templates: Sequence[str]) -> list[Callable[[str], str]]:
 
 def zero_shot_classifier(
     model: ClipModel,
-    tokenizer: Tokenizer,
+    tokenizer: Callable[[list[str]], Tensor],
     class_names: Sequence[str],
     templates: Sequence[str],
     device: str | torch.device = "cpu",
@@ -76,7 +75,7 @@ def zero_shot_classifier(
 def image_features(
     model: ClipModel, images: np.ndarray | Tensor, device: str | torch.device = "cpu", batch_size: int = 64
 ) -> Float32[Tensor, "n d"]:
-    """Unit-length image features in float32, on the CPU; images are uint8 (n, 3, S, S)."""
+    """Unit-length image features in float32, on the model's device; images are uint8 (n, 3, S, S)."""
     check_images(images, model)
     place(model, device)
     features = []
@@ -84,7 +83,7 @@ def image_features(
         for start in range(0, len(images), batch_size):
             pixels = as_uint8_tensor(images[start : start + batch_size]).to(device)
             pixels = normalise(pixels.contiguous(memory_format=torch.channels_last), model)
-            features.append(functional.normalize(model.encode_image(pixels).float(), dim=-1).cpu())
+            features.append(functional.normalize(model.encode_image(pixels).float(), dim=-1))
         return torch.cat(features)
 
 
@@ -100,9 +99,20 @@ def zero_shot_logits(
     Raises:
         StudyError: images of another type or size than the model reads.
     """
+    return logits_on_device(model, classifier, images, device, batch_size).cpu().numpy()
+
+
+def logits_on_device(
+    model: ClipModel,
+    classifier: Float[Tensor, "d classes"],
+    images: np.ndarray | Tensor,
+    device: str | torch.device,
+    batch_size: int = 64,
+) -> Float32[Tensor, "n classes"]:
+    """`zero_shot_logits` left where they were computed: a GPU is not waited for."""
     features = image_features(model, images, device, batch_size)
     with torch.inference_mode():
-        return (model.logit_scale.exp().float().cpu() * features @ classifier.float().cpu()).numpy()
+        return model.logit_scale.exp().float() * features @ classifier.float()
 
 
 def num_correct(logits: Num[np.ndarray, "n classes"], labels: Shaped[np.ndarray, " labels"]) -> int:

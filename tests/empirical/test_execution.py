@@ -5,42 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_study import EVEN, SOURCES, single, small_context
 
 from empirical import zero_shot
-from empirical.data import EMBEDDED, SourceData, prepare_source, prepare_test_set
 from empirical.errors import DataError
 from empirical.execution import StudyContext, execute_run
 from empirical.plan import Draw, FilterSpec, RunSpec
-from empirical.recipe import Recipe
-from empirical.tokenizer import WordTokenizer, build_tokenizer
-
-SOURCES = ("snapshots", "stock")
-EVEN = (("snapshots", 0.5), ("stock", 0.5))
+from empirical.tokenizer import WordTokenizer
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> StudyContext:
-    folder = tmp_path_factory.mktemp("study")
-    sources = {name: {0: SourceData(name, EMBEDDED, 0, (0,), 40, 32)} for name in SOURCES}
-    for by_seed in sources.values():
-        prepare_source(folder, by_seed[0])
-    for name in ("reference", "sketch"):
-        prepare_test_set(folder, name, EMBEDDED, 32, 40)
-    (folder / "tokenizer.json").write_text(build_tokenizer("world", context_length=24).to_json())
-    return StudyContext(
-        folder=folder,
-        sources=sources,
-        test_sets=("reference", "sketch"),
-        reference="reference",
-        model="conv_tower",
-        recipe=Recipe(epochs=1, batch_size=16),
-        test_images=40,
-        device="cpu",
-    )
-
-
-def single(source: str, size: int) -> RunSpec:
-    return RunSpec("single", ((source, 1.0),), size, 0, draws=(Draw(source, 0, size),))
+    return small_context(tmp_path_factory.mktemp("study"))
 
 
 def test_the_classifier_of_equal_classes_is_built_once(

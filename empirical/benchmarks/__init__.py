@@ -1,0 +1,1 @@
+"""Measurements of the training side, each beside the peer it replaces."""
