@@ -31,6 +31,12 @@ class StudyResults:
     summary: str
     failures: Mapping[str, str]
 
+    @classmethod
+    def none(cls, failures: Mapping[str, str]) -> "StudyResults":
+        """No table yet: they are made later, from the records."""
+        empty = pd.DataFrame()
+        return cls(empty, empty, empty, empty, "Tables and figures are left to --tables-only.", failures)
+
 
 def write_results(
     study: "Study", records: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str], *, partial: bool

@@ -43,8 +43,13 @@ def tasks_to_do(study: Study, finished: Mapping[str, Any]) -> list[Task]:
     return list(tasks.values())
 
 
-def finished_runs(study: Study, warn: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """Records of the planned runs that are complete: same settings, logits (and weights, where trained) at hand."""
+def finished_runs(
+    study: Study, warn: Callable[[str], None], *, records_suffice: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Records of the planned runs that are complete: same settings, logits (and weights, where trained) at hand.
+
+    `records_suffice`: take records without their logits and weights, as for tables of a study made elsewhere.
+    """
     context = study.context
     records = load_records(context.folder / "records", on_damage=warn)
     finished = {}
@@ -63,7 +68,7 @@ def finished_runs(study: Study, warn: Callable[[str], None]) -> dict[str, dict[s
         files = [context.logits_path(run.name, name) for name in context.test_sets]
         if run.draws:
             files.append(context.weights_path(run.name))
-        if all(path.exists() for path in files):
+        if records_suffice or all(path.exists() for path in files):
             finished[run.name] = record
     return finished
 
@@ -89,7 +94,7 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
             # A study that goes on has no final words yet: what an earlier end wrote must not be taken for them.
             for name in ("summary.txt", "scores.csv", "provenance.json"):
                 (folder / name).unlink(missing_ok=True)
-        drawn_at = time.monotonic()
+        drawn_at = began = time.monotonic()
         progress.start(
             study.costs(), [task.name for task in tasks], already=len(finished), total=len(study.runs)
         )
@@ -107,6 +112,14 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
                     continue
                 records[name] = outcome.value
                 progress.finished(outcome.value, study.context.reference)
+                if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                    progress.say(
+                        f"{options.minutes:g} minutes are over: {len(records)} of {len(study.runs)} runs are done"
+                    )
+                    break
+                # A GPU would wait for the drawing: its studies are drawn at their end.
+                if options.device.startswith("cuda"):
+                    continue
                 now_first = not first_drawn and first <= records.keys() | failures.keys()
                 if now_first or (first_drawn and time.monotonic() - drawn_at > progress.redraw_seconds):
                     first_drawn = True
@@ -119,7 +132,25 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
         if not records:
             reasons = "; ".join(reason for reason in failures.values() if not reason.startswith("needs "))
             raise StudyError(f"no run finished: {reasons}")
+        if options.tables_later:
+            return StudyResults.none(failures)
         return write_results(study, records, failures, partial=False)
+
+
+def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults:
+    """Tables and figures of a study from its records alone, wherever they were made; trains nothing.
+
+    Raises `StudyError` when the folder has no record of the study these options describe.
+    """
+    study = plan_study(options)
+    with exclusive(options.out):
+        records = finished_runs(study, progress.warn, records_suffice=True)
+        if not records:
+            raise StudyError(
+                f"{options.out / 'records'}: no record of this study; give the options it was made with"
+            )
+        progress.say(f"{len(records)} of {len(study.runs)} planned runs have a record")
+        return write_results(study, records, {}, partial=False)
 
 
 def _outcomes(

@@ -23,13 +23,20 @@ EVALUATION_COST = 0.3
 RENDERING_COST = 2.0
 """Time to render, write and read a sample, in the same unit."""
 
+PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16 autocast"}
+"""What the towers compute in, as `--precision` names it and as records do."""
+
 WEB_CONTEXT_LENGTH = 77
 """Token positions for captions of the web, as in open_clip; the embedded world's captions fit the configs' own."""
 
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """What a user asks for; empty `sources` and `test_sets` mean the embedded world's, empty `mixtures` the preset's."""
+    """What a user asks for; empty `sources` and `test_sets` mean the embedded world's, empty `mixtures` the preset's.
+
+    `lanes` is how many models a GPU trains at once; after `minutes` (0: never) the study stops
+    as if interrupted. `tables_later` leaves tables and figures to `study.write_tables`.
+    """
 
     out: Path
     preset: str = "default"
@@ -42,6 +49,9 @@ class StudyOptions:
     jobs: int = 2
     threads: int = 1
     lanes: int = 16
+    precision: str = ""
+    minutes: float = 0.0
+    tables_later: bool = False
     seed: int = 0
     mixtures: tuple[Shares, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -120,6 +130,7 @@ def _check_numbers(options: StudyOptions) -> None:
         ("jobs", options.jobs, 1),
         ("threads", options.threads, 1),
         ("seed", options.seed, 0),
+        ("lanes", options.lanes, 1),
     ):
         if value < least:
             raise StudyError(f"--{name} {value}: must be at least {least}")
@@ -208,7 +219,7 @@ def _settings(options: StudyOptions, preset: Preset, test_sets: Mapping[str, str
         "image_size": image_size(config),
         "vocabulary": vocabulary,
         "test_sets": dict(test_sets),
-        "precision": "bfloat16 autocast" if options.device.startswith("cuda") else "float32",
+        "precision": PRECISIONS[options.precision or "float32"],
         "sources": dict(options.sources) or EMBEDDED,
         "files": {name: origin(path) for name, path in {**options.sources, **options.test_sets}.items()},
     }

@@ -65,6 +65,16 @@ class Arguments:
     """Threads per worker. Two models with one thread each are faster than one model with two threads."""
     device: str = "auto"
     """cpu, cuda, or auto (cuda for the gpu preset when there is one, else cpu)."""
+    lanes: int = 16
+    """Models that a GPU trains at once."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the towers compute in: bfloat16 autocast pays for large models on a GPU only."""
+    minutes: float = 0
+    """Stop after so many minutes, as if by Ctrl-C (0: when all is done); the same command continues."""
+    tables_later: bool = False
+    """Write records only; tables and figures wait for --tables-only (where a GPU's time is dear)."""
+    tables_only: bool = False
+    """Make tables and figures from the records in --out, wherever they were made; train nothing."""
     dry_run: bool = False
     """Print what would be run, and stop."""
     quiet: bool = False
@@ -101,7 +111,7 @@ def run(arguments: Arguments) -> int:
     """Carry out the study the arguments describe."""
     from empirical.progress import StudyProgress
     from empirical.results import output_paths
-    from empirical.study import run_study
+    from empirical.study import run_study, write_tables
     from empirical.study_plan import plan_study
 
     options = study_options(arguments)
@@ -111,7 +121,7 @@ def run(arguments: Arguments) -> int:
         return 0
     if not options.test_sets:
         draw_world_once(arguments.out, progress)
-    results = run_study(options, progress)
+    results = (write_tables if arguments.tables_only else run_study)(options, progress)
     print(results.summary)
     print("\nWritten:")
     for path in output_paths(arguments.out):
@@ -147,6 +157,10 @@ def study_options(arguments: Arguments):
         mixtures=tuple(parse_shares(text) for text in arguments.mixture),
         jobs=arguments.jobs or default_jobs(arguments.threads, device),
         threads=arguments.threads,
+        lanes=arguments.lanes,
+        precision=arguments.precision,
+        minutes=arguments.minutes,
+        tables_later=arguments.tables_later,
         seed=arguments.seed,
         overrides=overrides,
     )
@@ -177,6 +191,8 @@ def named_paths(values: tuple[str, ...], option: str) -> dict[str, str]:
 
 def choose_device(arguments: Arguments) -> str:
     """The device asked for; `auto` takes a GPU for the gpu preset only."""
+    if arguments.tables_only:
+        return "cpu"
     if arguments.device != "auto":
         return arguments.device
     import torch
