@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64, UInt8
 from open_clip import CLIP, ClipLoss
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from empirical.errors import StudyError, TrainingError
@@ -103,6 +104,8 @@ class Trainer:
             use_global_batch_norm(model, device)
         place(model, device)
         self.recorded = capacity is not None
+        if self.recorded:
+            _use_native_batch_norm(model)
         self.rate = torch.zeros((), device=device) if self.recorded else recipe.learning_rate
         self.optimizer = _adamw(model, recipe, self.rate)
         # A CUDA graph cannot branch on which captions a batch shares, and a GPU does not mind the repeated work.
@@ -242,7 +245,9 @@ class Trainer:
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(graph):
+        # On this lane's stream: cuBLAS keeps a workspace for each stream, and recordings that shared one would write
+        # into each other's sums when they are replayed side by side.
+        with torch.cuda.graph(graph, stream=torch.cuda.current_stream(self.device)):
             self._step()
         self.graph = graph
         self.restart(weights)
@@ -274,6 +279,25 @@ class Trainer:
                 f"({self.recipe.gradient_clip})"
             )
         return [float(epoch.mean()) for epoch in losses.split(self.steps_per_epoch)]
+
+
+def _use_native_batch_norm(model: nn.Module) -> None:
+    """Keep cuDNN out of a model's batch normalisation.
+
+    In channels-last layout cuDNN's kernels wait for one another inside the GPU, and need all of their blocks to be there
+    at once. Several models side by side leave some of them no room: each waits for ever (seen on an H200 with 4 streams).
+    """
+
+    def off(module: nn.Module, _: object) -> None:
+        torch.backends.cudnn.enabled = False
+
+    def on(module: nn.Module, _: object, __: object) -> None:
+        torch.backends.cudnn.enabled = True
+
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.register_forward_pre_hook(off)
+            module.register_forward_hook(on, always_call=True)
 
 
 def _adamw(model: ClipModel, recipe: Recipe, rate: float | Float[Tensor, ""]) -> torch.optim.AdamW:
