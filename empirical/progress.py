@@ -1,7 +1,8 @@
 """Progress of a study: a bar with the time remaining on a terminal, a plain log elsewhere, silence when asked."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def format_duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+@contextmanager
+def counting(description: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal (nothing elsewhere) for work that reports (steps done, steps in all); it goes when it is full."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(
+        TextColumn(description), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class _Remaining(ProgressColumn):

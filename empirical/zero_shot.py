@@ -176,14 +176,14 @@ def save_logits(logits: Float[np.ndarray, "n classes"], path: str | os.PathLike[
     return path
 
 
-def load_logits(path: str | os.PathLike[str]) -> Float32[np.ndarray, "n classes"]:
-    """Read logits that `save_logits` wrote.
+def load_logits(path: str | os.PathLike[str], mmap: bool = False) -> Float32[np.ndarray, "n classes"]:
+    """Read logits that `save_logits` wrote; `mmap` leaves them on disk, read-only, until they are looked at.
 
     Raises:
         DataError: no such file, or not a float32 matrix.
     """
     try:
-        logits = np.load(path, allow_pickle=False)
+        logits = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"logits file {path} cannot be read: {error}; delete it and evaluate again"

@@ -1,0 +1,178 @@
+"""Which mixture of the sources should the next model be trained on?
+
+Reads a study's folder (or committed records), measures what each source knows about each test set and how much of it two
+sources share, and solves theory's portfolio for a budget and a shift: the recommended shares with intervals, what they should
+reach beside equal shares and single sources, and the command that trains it. Only single-source models are looked at.
+
+Examples:
+    python experiments/design_mixture.py runs/clip_mixtures --budget 2048 --shift sketch
+    python experiments/design_mixture.py runs/clip_mixtures --budget 2048 --shift sketch --shift v2     the worse of the two
+    python experiments/design_mixture.py runs/clip_mixtures --budget 4096 --available encyclopedia=1000
+"""
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass
+class Arguments:
+    """Recommend a mixture for a budget and a shift, from the single-source models of a study."""
+
+    study: tyro.conf.Positional[Path]
+    """Folder of a study (its logits are read), or of records that hold accuracies.csv and overlaps.csv."""
+    budget: int
+    """Number of training samples. Sizes that the study trained need no extrapolation."""
+    shift: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TEST_SET")] = field(
+        default=()
+    )
+    """The test set whose d' is to be largest; repeat for the worst of several. Default: the worst of all shifts."""
+    available: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SOURCE=COUNT")
+    ] = field(default=())
+    """How many samples there are of a source; repeat. Sources that are not named have no limit."""
+    draws: int = 400
+    """Draws of the measurement's errors (seeds and test images) behind the intervals."""
+    seed: int = 0
+    """Seed of the draws."""
+    out: Path | None = None
+    """Folder for design.csv, design_candidates.csv and the figure. Default: STUDY/design."""
+
+
+def main(arguments: Arguments) -> int:
+    """Read, solve, print."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from empirical.errors import DataError, StudyError
+
+    try:
+        return run(arguments)
+    except (DataError, StudyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(arguments: Arguments) -> int:
+    """Design the mixture that the arguments ask for."""
+    from empirical.design import (
+        candidates_table,
+        design_mixture,
+        designs_table,
+        nearest_measured_size,
+        target_name,
+    )
+    from empirical.errors import StudyError
+    from empirical.figures.design import draw_design
+    from empirical.measured_sources import measure_sources, sources_by_size
+    from empirical.progress import counting
+    from empirical.robustness import shifts
+    from empirical.study_folder import StudyFolder
+    from empirical.tables import write_table
+
+    if arguments.draws < 0:
+        raise StudyError(f"--draws {arguments.draws}: must be at least 0")
+    folder = StudyFolder(arguments.study)
+    accuracies = folder.accuracies()
+    with counting("measuring overlaps") as step:
+        overlaps = folder.overlaps(accuracies, step)
+    wanted = tuple(dict.fromkeys(arguments.shift)) or tuple(shifts(accuracies, folder.reference))
+    size = nearest_measured_size(overlaps, arguments.budget)
+    measured = measure_sources(
+        accuracies, overlaps, size, sources_by_size(overlaps)[size], arguments.draws, arguments.seed
+    )
+    with counting("solving the portfolio in every draw") as step:
+        design = design_mixture(measured, wanted, arguments.budget, available(arguments.available), step)
+    table, candidates = designs_table([design]), candidates_table([design])
+    out = arguments.out or arguments.study / "design"
+    write_table(table, out / "design.csv")
+    write_table(candidates, out / "design_candidates.csv")
+    draw_design(table, candidates, accuracies, out / "design")
+    print(
+        f"Best mixture of {arguments.budget:,} samples for {target_name(wanted)}, by theory from single-source models:"
+    )
+    print(describe(table, candidates, wanted))
+    if size != arguments.budget:
+        print(
+            f"\nThe sources were measured at n = {size:,}; theory carries them to {arguments.budget:,} (noise falls as 1/n), "
+            "which is wrong where models grow faster or slower than it says."
+        )
+    print("\nWritten:")
+    for name in ("design.csv", "design_candidates.csv", "design.png"):
+        print(f"  {out / name}")
+    print(f"\nNext: {train_command(design.sources, arguments, folder)}")
+    return 0
+
+
+def describe(table, candidates, wanted: tuple[str, ...]) -> str:
+    """Shares with intervals, then the design's d' beside equal shares and each source alone."""
+    lines = [
+        f"  {row['source']:16s} {row['share']:6.1%}  [{row['share_low']:.1%}, {row['share_high']:.1%}]"
+        f"  {round(row['share'] * row['budget']):>8,} samples"
+        for _, row in table.iterrows()
+    ]
+    lines += [
+        "",
+        f"  {'predicted on ' + ', '.join(wanted):40s} d'                    accuracy               designed is ahead",
+    ]
+    on_target = candidates[candidates["test_set"].isin(wanted)]
+    for words, part in on_target.groupby("candidate", sort=False):
+        row = part.loc[part["dprime_predicted"].idxmin()]
+        ahead = "" if words == "designed" else f"  in {row['designed_ahead']:.0%} of draws"
+        ahead += "" if row["within_available"] else " (needs more samples than there are)"
+        lines.append(
+            f"  {words:40s} {row['dprime_predicted']:.2f} [{row['dprime_low']:.2f}, {row['dprime_high']:.2f}]    "
+            f"{row['accuracy_predicted']:.1%} [{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]{ahead}"
+        )
+    return "\n".join(lines).replace("nan", "?").replace("?%", "?")
+
+
+def available(values: tuple[str, ...]) -> dict[str, float]:
+    """`SOURCE=COUNT` pairs as a dictionary."""
+    from empirical.errors import StudyError
+
+    found = {}
+    for value in values:
+        name, _, count = value.partition("=")
+        if not name or not count.isdigit():
+            raise StudyError(f"--available {value!r}: expected SOURCE=COUNT with a whole number")
+        found[name] = float(count)
+    return found
+
+
+def train_command(sources: str, arguments: Arguments, folder) -> str:
+    """The command that trains the design, on fresh seeds, with the study's own settings."""
+    about = folder.about()
+    settings = about.get("settings", {})
+    seeds = [int(seed) for seed in about.get("seeds", [])] or [0]
+    words = ["python", "experiments/clip_mixtures.py", "--preset", str(about.get("preset", "default"))]
+    own = settings.get("sources")
+    if isinstance(own, dict):
+        words += [word for name, path in own.items() for word in ("--source", f"{name}={path}")]
+        words += [
+            word
+            for name, path in settings.get("test_sets", {}).items()
+            for word in ("--test-set", f"{name}={path}")
+        ]
+    single = ":" not in sources
+    words += [] if single else ["--mixture", sources]
+    words += [
+        "--sizes",
+        str(arguments.budget),
+        "--seed",
+        str(max(seeds) + 1),
+        "--out",
+        f"{arguments.study}_designed",
+    ]
+    end = "(the design is a single source: no mixture to train)" if single else "(trains it, on fresh seeds)"
+    return f"{shlex.join(words)}    {end}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
