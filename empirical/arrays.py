@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from empirical.errors import DataError
+from empirical.records import writer
 
 _NUM_EXAMPLES = 5  # per reason
 _FORMAT = 1
@@ -98,7 +99,7 @@ def _save(folder: str | Path, value: Pairs | TestSet) -> Path:
     }
     texts["account"] = dataclasses.asdict(value.account)
     texts |= {"format": _FORMAT, "kind": type(value).__name__}
-    unfinished = Path(tempfile.mkdtemp(prefix=folder.name + ".", suffix=".tmp", dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{writer()}.tmp.", dir=folder.parent))
     try:
         np.save(unfinished / "images.npy", value.images, allow_pickle=False)
         if value.labels is not None:
@@ -111,7 +112,7 @@ def _save(folder: str | Path, value: Pairs | TestSet) -> Path:
             if not (folder / "texts.json").is_file():
                 raise
             # Moved aside whole, then deleted: killed anywhere, no half-deleted folder stands under the name.
-            aside = Path(tempfile.mkdtemp(prefix=folder.name + ".", suffix=".old", dir=folder.parent))
+            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{writer()}.tmp.", dir=folder.parent))
             os.replace(folder, aside / folder.name)
             os.replace(unfinished, folder)
             shutil.rmtree(aside, ignore_errors=True)

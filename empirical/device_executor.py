@@ -14,6 +14,7 @@ from typing import Any
 
 from empirical.execution import StudyContext, execute_run, load_test_sets, prepare_run, write_run
 from empirical.plan import RunSpec
+from empirical.running import Mark
 from empirical.scheduler import QUEUED, Outcome, Task, thread_environment, worker_pool
 from empirical.task_graph import TaskGraph
 from empirical.tokenizer import from_json
@@ -46,6 +47,7 @@ def run_tasks_on_device(
         gathered: dict[Future[Any], Task] = {}
         written: dict[Future[Any], Task] = {}
         prepared: deque[Any] = deque()
+        marks: dict[str, Mark] = {}
         task_of: dict[str, Task] = {task.name: task for task in runs}
         training: Any = None
         ready_here: deque[Task] = deque()
@@ -74,10 +76,13 @@ def run_tasks_on_device(
                 served = False
                 if training is not None:
                     while prepared and training.free:
-                        training.start(prepared.popleft())
+                        run = prepared.popleft()
+                        marks[run.spec.name] = Mark(task_of[run.spec.name].arguments[0].folder, run.spec.name)
+                        training.start(run)
                     finished, served = training.advance()
                     for run in finished:
                         task = task_of[run.prepared.spec.name]
+                        marks.pop(task.name).remove()
                         if run.error is not None:
                             yield graph.failed(task, run.error)
                         else:
@@ -102,6 +107,8 @@ def run_tasks_on_device(
             _terminate(pool)
             raise
         finally:
+            for mark in marks.values():
+                mark.remove()
             for each in (gathering, writing, pool):
                 each.shutdown(wait=True, cancel_futures=True)
 

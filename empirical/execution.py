@@ -15,6 +15,7 @@ import numpy as np
 
 from empirical.data import SourceData, gather
 from empirical.errors import DataError
+from empirical.finished import finished_record
 from empirical.plan import RunSpec
 from empirical.recipe import Recipe
 from empirical.records import FORMAT, environment, fingerprint, read_json, write_json
@@ -64,6 +65,9 @@ def training_seed(spec: RunSpec) -> int:
 
 def execute_run(context: StudyContext, spec: RunSpec) -> dict[str, Any]:
     """Carry out one run and return its record (already written)."""
+    # A worker may be started twice (a requeued job, a lost node): the second finds the record of the first.
+    if (record := finished_record(context, spec)) is not None:
+        return record
     started = time.perf_counter()
     if spec.heads:
         logits, details = _average_heads(context, spec), {"heads": list(spec.heads)}

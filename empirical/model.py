@@ -11,6 +11,7 @@ import copy
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from empirical import conv_tower as conv_tower  # importing it registers the tow
 from empirical import tokenizer as tokenizers
 from empirical.errors import DataError, StudyError
 from empirical.model_inputs import PIXEL_MEAN, PIXEL_STD, ClipModel
+from empirical.records import write_atomically
 from empirical.tokenizer import Tokenizer
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
@@ -191,6 +193,7 @@ def save_state(
     tokenizer: Tokenizer | None = None,
 ) -> Path:
     """`save_weights` for the weights alone, on whatever device they lie."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -200,13 +203,17 @@ def save_state(
     if tokenizer is not None:
         metadata["tokenizer"] = tokenizer.to_json()
     tensors = {name: value.detach().to("cpu").contiguous() for name, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:  # it hides the system's error number in its text
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise OSError(str(error)) from error
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+    write_atomically(path, write)
     return path
 
 

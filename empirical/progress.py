@@ -74,7 +74,8 @@ class StudyProgress:
         self, costs: Mapping[str, float], tasks: Collection[str] = (), *, already: int, total: int
     ) -> None:
         """Begin: what tasks cost, which are to be done (all), how many runs are finished, how many there are."""
-        self._costs = {name: cost for name, cost in costs.items() if not tasks or name in tasks}
+        wanted = set(tasks)
+        self._costs = {name: cost for name, cost in costs.items() if not wanted or name in wanted}
         self._cost_total = sum(self._costs.values())
         self._started = time.monotonic()
         self._runs_done, self._runs_total = already, total

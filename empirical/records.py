@@ -9,13 +9,18 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
+import shutil
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from empirical import faults
 from empirical.errors import StudyError
 
 PACKAGES = (
@@ -40,20 +45,58 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def writer() -> str:
+    """Host and process, as they go into the name of a temporary file: nodes of a cluster share a folder."""
+    return f"{re.sub('[^A-Za-z0-9-]', '-', socket.gethostname())}.{os.getpid()}"
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
-    A reader sees the old file or the whole new one, never a part, however the process ends.
+    A reader sees the old file or the whole new one, never a part, however the process ends. A disk that is full, or
+    any other `OSError`, names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{writer()}.tmp{path.suffix}")
     try:
         write(temporary)
+        faults.moment("half-written", path, temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        faults.moment("written", path)
         os.replace(temporary, path)
+        faults.moment("renamed", path)
+    except OSError as error:
+        if error.errno is None:  # numpy tells of a short write without saying why it was short
+            raise OSError(f"{path}: {error}") from error
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)\.tmp(\.|$)")
+
+
+def remove_leftovers(folder: Path, *, older_than: float = 86_400.0) -> int:
+    """Delete the temporary files and folders that killed writers left in `folder`; returns how many.
+
+    A writer of this machine is looked for; one of another machine (a node of a cluster) cannot be, so what it left
+    goes when it is `older_than` seconds old.
+    """
+    host = writer().split(".")[0]
+    removed = 0
+    for path in sorted(folder.rglob(".*.tmp*")):
+        found = _TEMPORARY.search(path.name)
+        if found is None or not path.exists():
+            continue
+        if found["host"] == host and Path("/proc/self").exists():
+            alive = Path(f"/proc/{found['process']}").exists()
+        else:
+            alive = time.time() - path.stat().st_mtime < older_than
+        if not alive:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            removed += 1
+    return removed
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -70,31 +113,37 @@ def read_json(path: Path) -> Any:
         raise StudyError(f"{path}: not valid JSON ({error}); delete it and start the study again") from error
 
 
-def load_records(
-    folder: Path, on_damage: Callable[[str], None] = lambda message: None
-) -> dict[str, dict[str, Any]]:
-    """Read every record in `folder`, by run name.
+def load_record(path: Path, on_damage: Callable[[str], None] = lambda message: None) -> dict[str, Any] | None:
+    """Read one record, or None where there is none.
 
     A file that is not a record of this format is left where it is, reported through `on_damage` and treated as a
     run that has not finished.
     """
-    records = {}
-    for path in sorted(folder.glob("[!.]*.json")):  # a leading dot marks what a killed writer left behind
-        try:
-            record = read_json(path)
-        except StudyError as error:
-            on_damage(str(error))
-            continue
-        if not isinstance(record, Mapping) or record.get("format") != FORMAT or "results" not in record:
-            on_damage(f"{path}: not a record of format {FORMAT}; its run will be done again")
-            continue
-        records[path.stem] = dict(record)
-    return records
+    try:
+        record = read_json(path)
+    except FileNotFoundError:
+        return None
+    except StudyError as error:
+        on_damage(str(error))
+        return None
+    if not isinstance(record, Mapping) or record.get("format") != FORMAT or "results" not in record:
+        on_damage(f"{path}: not a record of format {FORMAT}; its run will be done again")
+        return None
+    return dict(record)
 
 
-@lru_cache
+def load_records(
+    folder: Path, on_damage: Callable[[str], None] = lambda message: None
+) -> dict[str, dict[str, Any]]:
+    """Read every record in `folder`, by run name; see `load_record` for damaged ones."""
+    paths = sorted(folder.glob("[!.]*.json"))  # a leading dot marks what a killed writer left behind
+    found = {path.stem: load_record(path, on_damage) for path in paths}
+    return {name: record for name, record in found.items() if record is not None}
+
+
+@cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a run's numbers."""
+    """Versions of Python and of the packages that decide a run's numbers; looked up once per process."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -104,7 +153,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-@lru_cache
+@cache
 def processor_name() -> str:
     """Name of the CPU, as the operating system gives it."""
     try:
@@ -139,11 +188,20 @@ def exclusive(folder: Path) -> Iterator[None]:
     except ImportError:  # no such locks on Windows: there, nothing keeps two studies apart
         yield
         return
-    with open(folder / ".lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyError(
-                f"{folder}: another study is running here; wait for it or choose another --out"
-            ) from None
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        for patience in range(10):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if patience == 9:  # longer than `study_status.py` looks at the lock
+                    lock.seek(0)
+                    holder = lock.read(200).strip() or "unknown"
+                    raise StudyError(
+                        f"{folder}: another study is running here (process {holder}); wait for it or choose another --out"
+                    ) from None
+                time.sleep(0.05)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {socket.gethostname()}")
+        lock.flush()
         yield

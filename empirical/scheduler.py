@@ -7,38 +7,23 @@ of threads: two models side by side with one thread each train faster than one m
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
+from empirical.task_graph import Outcome, Task, TaskGraph
+
+__all__ = ["Outcome", "Task", "run_tasks"]
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+DEAD_WORKER = "its worker process died (killed, or out of memory)"
 
 QUEUED = 2
 """Tasks handed out beyond the number of workers, so that none waits while the caller draws a figure."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One call on a worker: `function(*arguments)` once every task named in `needs` is done."""
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task: its value, or the reason it failed (`blocked_by` names the failed task it needed)."""
-
-    task: Task
-    value: Any = None
-    failure: str | None = None
-    blocked_by: str = ""
 
 
 @contextmanager
@@ -85,39 +70,28 @@ def run_tasks(
     memory) nobody can tell which task it was working on: the ones in flight are tried again one at a time, so that
     only the one that kills its worker fails.
     """
-    waiting = list(tasks)
-    known = {task.name for task in tasks} | set(done)
-    for task in tasks:
-        missing = [name for name in task.needs if name not in known]
-        if missing:
-            raise ValueError(f"task {task.name} needs {missing[0]}, which is neither planned nor done")
-    finished, failed = set(done), set[str]()
+    graph = TaskGraph(tasks, done)
     suspects: list[Task] = []
     with thread_environment(threads):
         pool = worker_pool(jobs, threads)
         running: dict[Future[Any], Task] = {}
         alone = False
         try:
-            while waiting or running or suspects:
-                for task in [task for task in waiting if any(name in failed for name in task.needs)]:
-                    waiting.remove(task)
-                    failed.add(task.name)
-                    cause = next(name for name in task.needs if name in failed)
-                    yield Outcome(task, failure=f"needs {cause}, which failed", blocked_by=cause)
-                queue, count = waiting, 0
+            while not graph.over:
+                yield from graph.blocked()
+                chosen: list[Task] = []
                 if suspects and not running:
-                    queue, count, alone = suspects, 1, True
+                    chosen, alone = [suspects.pop(0)], True
                 elif not suspects and not (alone and running):
                     # A short queue: workers never wait for the caller, and a dead worker takes little with it.
-                    count, alone = jobs + QUEUED - len(running), False
+                    chosen, alone = graph.ready(max(0, jobs + QUEUED - len(running))), False
                 broken = False
-                for task in [task for task in queue if finished.issuperset(task.needs)][: max(0, count)]:
+                for task in chosen:
                     try:
                         running[pool.submit(task.function, *task.arguments)] = task
                     except BrokenProcessPool:  # a worker died while nobody looked
                         broken = True
-                        break
-                    queue.remove(task)
+                        suspects.append(task) if alone else graph.give_back(task)
                 if running and not broken:
                     wait(running, return_when=FIRST_COMPLETED)
                 for future in [future for future in running if future.done()]:
@@ -126,21 +100,15 @@ def run_tasks(
                         broken = True
                         continue
                     task = running.pop(future)
-                    if error is not None:
-                        failed.add(task.name)
-                        yield Outcome(task, failure=f"{type(error).__name__}: {error}")
-                    else:
-                        finished.add(task.name)
-                        yield Outcome(task, value=future.result())
+                    yield graph.failed(task, error) if error else graph.finished(task, future.result())
                 if broken:
                     lost = list(running.values())
                     running.clear()
                     pool.shutdown(wait=True, cancel_futures=True)
                     pool = worker_pool(jobs, threads)
                     if alone:
-                        failed.update(task.name for task in lost)
                         for task in lost:
-                            yield Outcome(task, failure="its worker process died (killed, or out of memory)")
+                            yield graph.failed(task, DEAD_WORKER)
                     else:
                         suspects += lost
         except BaseException:

@@ -12,9 +12,11 @@ from typing import Any
 
 from empirical.errors import StudyError
 from empirical.execution import execute_run
+from empirical.finished import is_finished
 from empirical.progress import StudyProgress
-from empirical.records import exclusive, fingerprint, load_records, write_json
+from empirical.records import exclusive, fingerprint, load_records, remove_leftovers, write_json
 from empirical.results import StudyResults, write_results
+from empirical.running import announced
 from empirical.scheduler import Outcome, Task, run_tasks
 from empirical.study_plan import Study, StudyOptions, plan_study
 
@@ -27,9 +29,11 @@ def tasks_to_do(study: Study, finished: Mapping[str, Any]) -> list[Task]:
     tasks: dict[str, Task] = {}
 
     def add_data(name: str) -> None:
+        if name in tasks:
+            return
         for needed in by_name[name].needs:
             add_data(needed)
-        tasks.setdefault(name, by_name[name])
+        tasks[name] = by_name[name]
 
     for run in study.runs:
         if run.name in finished:
@@ -52,25 +56,11 @@ def finished_runs(
     """
     context = study.context
     records = load_records(context.folder / "records", on_damage=warn)
-    finished = {}
-    for run in study.runs:
-        record = records.get(run.name)
-        if record is None:
-            continue
-        if record.get("fingerprint") != context.run_fingerprint(run):
-            theirs = record.get("settings", {})
-            keys = {*context.settings, *theirs}
-            changed = sorted(key for key in keys if context.settings.get(key) != theirs.get(key))
-            raise StudyError(
-                f"{context.record_path(run.name)} was made with other settings "
-                f"({', '.join(changed) or 'other samples'}); choose another --out, or the settings of that study"
-            )
-        files = [context.logits_path(run.name, name) for name in context.test_sets]
-        if run.draws:
-            files.append(context.weights_path(run.name))
-        if records_suffice or all(path.exists() for path in files):
-            finished[run.name] = record
-    return finished
+    return {
+        run.name: records[run.name]
+        for run in study.runs
+        if is_finished(context, run, records.get(run.name), record_suffices=records_suffice)
+    }
 
 
 def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
@@ -83,6 +73,7 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
     study = plan_study(options)
     folder = options.out
     with exclusive(folder):
+        remove_leftovers(folder)
         finished = finished_runs(study, progress.warn)
         _state(study, options)
         tasks = tasks_to_do(study, finished)
@@ -98,7 +89,7 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
         progress.start(
             study.costs(), [task.name for task in tasks], already=len(finished), total=len(study.runs)
         )
-        outcomes = _outcomes(tasks, options, tuple(finished))
+        outcomes = _outcomes(tasks, options, tuple(finished), progress.say)
         try:
             for outcome in outcomes:
                 name = outcome.task.name
@@ -106,7 +97,7 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
                     failures[name] = outcome.failure
                     _note_failure(folder, outcome, progress)
                     continue
-                (folder / "failed" / f"{fingerprint(name)}.json").unlink(missing_ok=True)
+                failure_path(folder, name).unlink(missing_ok=True)
                 if name.startswith("data/"):
                     progress.data_ready(name, outcome.value)
                     continue
@@ -118,14 +109,14 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
                     )
                     break
                 # A GPU would wait for the drawing: its studies are drawn at their end.
-                if options.device.startswith("cuda"):
+                if options.device.startswith("cuda") and options.executor == "local":
                     continue
                 now_first = not first_drawn and first <= records.keys() | failures.keys()
                 if now_first or (first_drawn and time.monotonic() - drawn_at > progress.redraw_seconds):
                     first_drawn = True
-                    write_results(study, records, failures, partial=True)
+                    if _refresh(study, records, failures, progress):
+                        progress.drawn(folder / "predictions_vs_measurements.png", first=now_first)
                     drawn_at = time.monotonic()
-                    progress.drawn(folder / "predictions_vs_measurements.png", first=now_first)
         finally:
             outcomes.close()
             progress.stop()
@@ -154,18 +145,44 @@ def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults
 
 
 def _outcomes(
-    tasks: list[Task], options: StudyOptions, done: tuple[str, ...]
+    tasks: list[Task], options: StudyOptions, done: tuple[str, ...], say: Callable[[str], None]
 ) -> Generator[Outcome, None, None]:
+    """Carry out the tasks: as SLURM jobs, on this machine's GPU, or on worker processes."""
+    if options.executor == "slurm":
+        from empirical.cluster import run_tasks_on_slurm
+
+        tasks = [announced(task, options.out) for task in tasks]
+        return run_tasks_on_slurm(
+            tasks, slurm=options.slurm, folder=options.out, threads=options.threads, done=done, say=say
+        )
     if options.device.startswith("cuda"):
         from empirical.device_executor import run_tasks_on_device
 
         return run_tasks_on_device(
             tasks, lanes=options.lanes, jobs=options.jobs, threads=options.threads, done=done
         )
+    tasks = [announced(task, options.out) for task in tasks]
     return run_tasks(tasks, jobs=options.jobs, threads=options.threads, done=done)
 
 
+def _refresh(
+    study: Study,
+    records: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    progress: StudyProgress,
+) -> bool:
+    """Tables and figures of what is finished so far; a full disk costs the picture, not the study."""
+    try:
+        write_results(study, records, failures, partial=True)
+    except OSError as error:
+        progress.warn(f"tables and figures could not be refreshed: {error}")
+        return False
+    return True
+
+
 def _state(study: Study, options: StudyOptions) -> None:
+    """What anybody who looks at the folder needs to know: what is planned, what needs what, what each task costs."""
+    costs = study.costs()
     write_json(
         options.out / "study.json",
         {
@@ -173,8 +190,26 @@ def _state(study: Study, options: StudyOptions) -> None:
             "settings": dict(study.context.settings),
             "seeds": list(study.design.seeds),
             "design": asdict(study.design),
+            "started": time.time(),
+            "executor": options.executor,
+            "jobs": options.jobs if options.executor == "local" else options.slurm.max_parallel,
+            "data": {task.name: costs[task.name] for task in study.data_tasks},
+            "runs": {
+                run.name: {
+                    "kind": run.kind,
+                    "needs": list(run.needs),
+                    "cost": costs[run.name],
+                    "fingerprint": study.context.run_fingerprint(run),
+                }
+                for run in study.runs
+            },
         },
     )
+
+
+def failure_path(folder: Path, name: str) -> Path:
+    """Where the reason for which a task failed is written."""
+    return folder / "failed" / f"{fingerprint(name)}.json"
 
 
 def _note_failure(folder: Path, outcome: Outcome, progress: StudyProgress) -> None:
@@ -182,7 +217,10 @@ def _note_failure(folder: Path, outcome: Outcome, progress: StudyProgress) -> No
     if outcome.blocked_by:
         progress.skipped(name, outcome.blocked_by)
         return
-    write_json(folder / "failed" / f"{fingerprint(name)}.json", {"task": name, "reason": reason})
+    try:
+        write_json(failure_path(folder, name), {"task": name, "reason": reason, "time": time.time()})
+    except OSError as error:  # the disk may be full: that is what most likely failed the run
+        progress.warn(f"the reason could not be kept: {error}")
     if name.startswith(("data/test-", "data/tokenizer")):
         # Every run is judged on every test set: going on would only waste the time.
         raise StudyError(f"{name.removeprefix('data/')}: {reason}")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from empirical.cluster import EXECUTORS, SlurmOptions
 from empirical.data import EMBEDDED, SourceData, origin, prepare_source, prepare_test_set
 from empirical.errors import DataError, StudyError
 from empirical.execution import StudyContext
@@ -55,6 +56,8 @@ class StudyOptions:
     seed: int = 0
     mixtures: tuple[Shares, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    executor: str = "local"
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,12 @@ def _check_numbers(options: StudyOptions) -> None:
     for name, value in options.overrides.items():
         if min(value) < 1 if isinstance(value, tuple) else value < 1:
             raise StudyError(f"--{name.replace('_', '-')} {value}: must be at least 1")
-    if options.device != "cpu":
+    if options.executor not in EXECUTORS:
+        raise StudyError(f"--executor {options.executor}: choose from {', '.join(EXECUTORS)}")
+    if options.executor == "slurm":
+        # The device is on the nodes, not here.
+        options.slurm.check(needs_gpu=options.device.startswith("cuda"))
+    elif options.device != "cpu":
         import torch
 
         try:

@@ -1,74 +1,128 @@
-"""Tasks that need each other: `TaskGraph` says what is ready, what is blocked and what is left, in constant time each."""
+"""Tasks that need one another: `Task`, `Outcome`, and `TaskGraph`, which knows what may start next.
 
-from collections.abc import Iterator, Sequence
+Every step costs the same however many tasks there are, apart from a logarithm.
+"""
 
-from empirical.scheduler import Outcome, Task
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call on a worker: `function(*arguments)` once every task named in `needs` is done."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: its value, or the reason it failed (`blocked_by` names the failed task it needed)."""
+
+    task: Task
+    value: Any = None
+    failure: str | None = None
+    blocked_by: str = ""
 
 
 class TaskGraph:
-    """The tasks still to do; `done` names what is finished already.
+    """What is still to do; earlier tasks in the list are handed out first.
 
-    Raises ValueError when a task needs one that is neither planned nor done.
+    A task is handed out by `ready`, comes back by `give_back` (its worker died) or is settled by `finished`, `failed` or
+    `settle`; tasks that need one that failed are never handed out: `blocked` yields their outcomes.
+
+    Raises:
+        ValueError: a task needs one that is neither planned nor done, or tasks need each other in a circle.
     """
 
     def __init__(self, tasks: Sequence[Task], done: Sequence[str] = ()) -> None:
-        finished, names = set(done), {task.name for task in tasks}
-        self._missing: dict[str, set[str]] = {}
-        self._dependents: dict[str, list[Task]] = {}
-        self._ready: list[Task] = []
-        self._blocked: list[tuple[Task, str]] = []
-        self._left = len(tasks)
+        finished = set(done)
+        self._place = {task.name: i for i, task in enumerate(tasks)}
+        self._tasks = {task.name: task for task in tasks}
+        self._unmet: dict[str, int] = {}
+        self._dependants: dict[str, list[str]] = {}
         for task in tasks:
-            missing = {name for name in task.needs if name not in finished}
-            unknown = sorted(missing - names)
-            if unknown:
-                raise ValueError(f"task {task.name} needs {unknown[0]}, which is neither planned nor done")
-            self._missing[task.name] = missing
-            for name in missing:
-                self._dependents.setdefault(name, []).append(task)
-            if not missing:
-                self._ready.append(task)
+            needs = [name for name in dict.fromkeys(task.needs) if name not in finished]
+            for name in needs:
+                if name not in self._tasks:
+                    raise ValueError(f"task {task.name} needs {name}, which is neither planned nor done")
+                self._dependants.setdefault(name, []).append(task.name)
+            self._unmet[task.name] = len(needs)
+        self._heap = [(place, name) for name, place in self._place.items() if not self._unmet[name]]
+        self._handed_out: set[str] = set()
+        self._blocked: deque[Outcome] = deque()
+        self._unfinished = set(self._tasks)
+        self._refuse_circles()
+
+    def _refuse_circles(self) -> None:
+        unmet = dict(self._unmet)
+        reached = [name for _, name in self._heap]
+        for name in reached:
+            for dependant in self._dependants.get(name, ()):
+                unmet[dependant] -= 1
+                if not unmet[dependant]:
+                    reached.append(dependant)
+        if len(reached) < len(self._tasks):
+            circle = sorted(self._unfinished.difference(reached))
+            raise ValueError(f"tasks need each other in a circle: {', '.join(circle[:5])}")
 
     @property
     def over(self) -> bool:
-        """Whether every task is finished, failed or blocked."""
-        return self._left == 0 and not self._blocked
+        """Whether every task is finished or failed, and the outcome of every blocked one was handed out."""
+        return not self._unfinished and not self._blocked
 
-    def ready(self) -> list[Task]:
-        """Tasks that became ready since the last call, in plan order among those ready at once."""
-        ready, self._ready = self._ready, []
-        return ready
+    def ready(self, limit: int | None = None) -> list[Task]:
+        """Hand out the next tasks that have all they need, at most `limit`."""
+        taken: list[Task] = []
+        while self._heap and (limit is None or len(taken) < limit):
+            _, name = heapq.heappop(self._heap)
+            if name in self._unfinished and name not in self._handed_out:
+                self._handed_out.add(name)
+                taken.append(self._tasks[name])
+        return taken
 
-    def finished(self, task: Task, value: object) -> Outcome:
+    def take(self, name: str) -> None:
+        """Hand out this very task, whatever it needs: it is already under way."""
+        self._handed_out.add(name)
+
+    def give_back(self, task: Task) -> None:
+        """The task was not carried out after all; it is the next of its place in the list."""
+        self._handed_out.discard(task.name)
+        heapq.heappush(self._heap, (self._place[task.name], task.name))
+
+    def finished(self, task: Task, value: Any) -> Outcome:
         """A task is done: what needed nothing else is ready now."""
-        self._left -= 1
-        for dependent in self._dependents.pop(task.name, []):
-            missing = self._missing.get(dependent.name)
-            if missing is None:  # blocked by another task already
-                continue
-            missing.discard(task.name)
-            if not missing:
-                self._ready.append(dependent)
-        return Outcome(task, value=value)
+        return self.settle(Outcome(task, value=value))
 
-    def failed(self, task: Task, error: BaseException) -> Outcome:
+    def failed(self, task: Task, error: BaseException | str) -> Outcome:
         """A task failed: what needs it, however indirectly, is blocked."""
-        self._left -= 1
-        self._block(task.name)
-        return Outcome(task, failure=f"{type(error).__name__}: {error}")
+        failure = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        return self.settle(Outcome(task, failure=failure))
 
-    def _block(self, cause: str) -> None:
-        causes = [cause]
-        while causes:
-            name = causes.pop()
-            for dependent in self._dependents.pop(name, []):
-                if self._missing.pop(dependent.name, None) is not None:
-                    self._blocked.append((dependent, name))
-                    self._left -= 1
-                    causes.append(dependent.name)
+    def settle(self, outcome: Outcome) -> Outcome:
+        """Take note of how a task ended."""
+        name = outcome.task.name
+        self._unfinished.discard(name)
+        self._handed_out.discard(name)
+        for dependant in self._dependants.get(name, ()):
+            if dependant not in self._unfinished or dependant in self._handed_out:
+                continue
+            if outcome.failure is None:
+                self._unmet[dependant] -= 1
+                if not self._unmet[dependant]:
+                    heapq.heappush(self._heap, (self._place[dependant], dependant))
+            else:
+                self._unfinished.discard(dependant)
+                reason = f"needs {name}, which failed"
+                self._blocked.append(Outcome(self._tasks[dependant], failure=reason, blocked_by=name))
+        return outcome
 
     def blocked(self) -> Iterator[Outcome]:
-        """Outcomes of the tasks that became blocked since the last call."""
-        blocked, self._blocked = self._blocked, []
-        for task, cause in blocked:
-            yield Outcome(task, failure=f"needs {cause}, which failed", blocked_by=cause)
+        """Outcomes of the tasks that can no longer be carried out, each once."""
+        while self._blocked:
+            yield self.settle(self._blocked.popleft())

@@ -21,6 +21,7 @@ from torch.nn import functional
 from empirical.errors import DataError, StudyError
 from empirical.model import evaluating, place
 from empirical.model_inputs import ClipModel, as_uint8_tensor, check_images, normalise
+from empirical.records import write_atomically
 
 PLACEHOLDERS = ("{}", "{c}")  # open_clip's and clip-benchmark's way to mark the class name in a template
 
@@ -164,15 +165,13 @@ def average_logits(
 
 def save_logits(logits: Float[np.ndarray, "n classes"], path: str | os.PathLike[str]) -> Path:
     """Write logits as a float32 .npy file, atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    path, numbers = Path(path), np.ascontiguousarray(logits, dtype=np.float32)
+
+    def write(temporary: Path) -> None:
         with temporary.open("wb") as stream:
-            np.save(stream, np.ascontiguousarray(logits, dtype=np.float32), allow_pickle=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            np.save(stream, numbers, allow_pickle=False)
+
+    write_atomically(path, write)
     return path
 
 

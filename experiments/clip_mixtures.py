@@ -10,6 +10,8 @@ Examples:
     python experiments/clip_mixtures.py --source "cc=cc12m/{00000..00099}.tar" --source "yfcc=yfcc/*.tar" \\
         --test-set imagenet=val/ --test-set sketch=sketch/ --reference imagenet
     python experiments/clip_mixtures.py --mixture stock:0.3+forum:0.7 --out runs/one_mixture
+    python experiments/clip_mixtures.py --preset gpu --executor slurm --slurm.partition gpu --slurm.gpus-per-run 1
+    python experiments/study_status.py runs/clip_mixtures     what is done, running, failed and waiting
 """
 
 import os
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from empirical.cluster import SlurmOptions
 
 
 @dataclass
@@ -75,6 +79,11 @@ class Arguments:
     """Write records only; tables and figures wait for --tables-only (where a GPU's time is dear)."""
     tables_only: bool = False
     """Make tables and figures from the records in --out, wherever they were made; train nothing."""
+    executor: Literal["local", "slurm"] = "local"
+    """local: worker processes on this machine; slurm: every run is a job of an array (pip install ".[cluster]"), in a
+    folder that all nodes see. A lost connection leaves the jobs in the queue; the same command finds them again."""
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
+    """Used with --executor slurm."""
     dry_run: bool = False
     """Print what would be run, and stop."""
     quiet: bool = False
@@ -117,7 +126,7 @@ def run(arguments: Arguments) -> int:
     options = study_options(arguments)
     progress = StudyProgress(quiet=arguments.quiet)
     if arguments.dry_run:
-        print_plan(plan_study(options), options.jobs)
+        print_plan(plan_study(options), options)
         return 0
     if not options.test_sets:
         draw_world_once(arguments.out, progress)
@@ -163,6 +172,8 @@ def study_options(arguments: Arguments):
         tables_later=arguments.tables_later,
         seed=arguments.seed,
         overrides=overrides,
+        executor=arguments.executor,
+        slurm=arguments.slurm,
     )
 
 
@@ -195,6 +206,8 @@ def choose_device(arguments: Arguments) -> str:
         return "cpu"
     if arguments.device != "auto":
         return arguments.device
+    if arguments.executor == "slurm":  # the GPUs are the nodes', not this machine's
+        return "cuda" if arguments.slurm.gpus_per_run else "cpu"
     import torch
 
     return "cuda" if arguments.preset == "gpu" and torch.cuda.is_available() else "cpu"
@@ -217,7 +230,7 @@ def draw_world_once(out: Path, progress) -> None:
     progress.say(f"the embedded world: {out / 'world.png'}")
 
 
-def print_plan(study, jobs: int) -> None:
+def print_plan(study, options) -> None:
     """What `--dry-run` prints: runs and samples by kind, and the time they would take on this machine."""
     from empirical.progress import format_duration
     from empirical.study_plan import describe_plan, measured_rate
@@ -227,11 +240,13 @@ def print_plan(study, jobs: int) -> None:
     for kind, count, samples in rows:
         print(f"{kind:<16}{count:>6}{samples:>24,}")
     print(f"{'total':<16}{sum(r[1] for r in rows):>6}{sum(r[2] for r in rows):>24,}")
-    rate = measured_rate(study)
-    seconds = sum(study.costs().values()) / rate / jobs
-    print(
-        f"about {format_duration(seconds)} with {jobs} workers, at {rate:,.0f} samples/s each (measured now, on noise)"
-    )
+    if options.executor == "local":
+        rate = measured_rate(study)
+        seconds = sum(study.costs().values()) / rate / options.jobs
+        print(
+            f"about {format_duration(seconds)} with {options.jobs} workers, at {rate:,.0f} samples/s each "
+            "(measured now, on noise)"
+        )
     print(
         f"seeds {', '.join(map(str, study.design.seeds))}; records go to {study.context.folder / 'records'}"
     )

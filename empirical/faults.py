@@ -1,0 +1,27 @@
+"""Lets a test kill this process at a named moment of a file write, to show that nothing is lost there.
+
+`QNQ_KILL_AT="half-written records/*.json"` kills the process (SIGKILL, as the out-of-memory killer does) the first time
+it comes to that moment for a file whose path ends so. Unset, it costs one look into the environment per written file.
+"""
+
+import os
+import signal
+from fnmatch import fnmatch
+from pathlib import Path
+
+VARIABLE = "QNQ_KILL_AT"
+MOMENTS = ("half-written", "written", "renamed")
+"""In this order: half of the temporary file is there; all of it, not yet under its name; the file is in place."""
+
+
+def moment(name: str, path: Path, temporary: Path | None = None) -> None:
+    """The process has come to the moment `name` of writing `path`; it ends here if `QNQ_KILL_AT` says so."""
+    wanted = os.environ.get(VARIABLE)
+    if wanted is None:
+        return
+    when, _, pattern = wanted.partition(" ")
+    if when != name or not fnmatch(path.as_posix(), f"*{pattern}"):
+        return
+    if name == "half-written" and temporary is not None:
+        os.truncate(temporary, temporary.stat().st_size // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
