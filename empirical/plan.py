@@ -113,7 +113,11 @@ class FilteringDesign:
 
 @dataclass(frozen=True)
 class Design:
-    """What a study compares: sources x sizes x seeds, the mixtures with their sizes, and the filtered pools."""
+    """What a study compares: sources x sizes x seeds, the mixtures with their sizes, and the filtered pools.
+
+    `designed_sizes` are the budgets at which mixtures are designed once the single-source runs are finished, and samples
+    are set aside for them; `designed` names those mixtures, each with its budget, once they are known.
+    """
 
     sources: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -121,6 +125,8 @@ class Design:
     mixtures: tuple[Shares, ...] = ()
     mixture_sizes: tuple[int, ...] = ()
     filtering: tuple[FilteringDesign, ...] = field(default=())
+    designed_sizes: tuple[int, ...] = ()
+    designed: tuple[tuple[Shares, int], ...] = ()
 
     def __post_init__(self) -> None:
         for size in self.sizes + self.mixture_sizes:
@@ -129,9 +135,9 @@ class Design:
         for name, values in (("sizes", self.sizes), ("seeds", self.seeds), ("sources", self.sources)):
             if not values or len(set(values)) != len(values):
                 raise StudyError(f"{name} {values}: at least one, and each only once")
-        for shares in self.mixtures:
+        for shares in (*self.mixtures, *(shares for shares, _ in self.designed)):
             check_shares(shares, self.sources)
-        for size in self.mixture_sizes:
+        for size in (*self.mixture_sizes, *self.designed_sizes):
             if size not in self.sizes:
                 raise StudyError(
                     f"mixture size {size} is not among the single-source sizes {self.sizes}, which its prediction needs"
@@ -175,7 +181,9 @@ def format_shares(shares: Shares) -> str:
 
 
 def parse_shares(text: str) -> Shares:
-    """Inverse of `format_shares`, for the command line: `stock:0.2+snapshots:0.8`."""
+    """Inverse of `format_shares`, for the command line: `stock:0.2+snapshots:0.8`, or a bare name for one source."""
+    if text and ":" not in text and "+" not in text:
+        return ((text.strip(), 1.0),)
     parts = []
     for part in text.split("+"):
         source, _, share = part.partition(":")
@@ -221,9 +229,22 @@ class _Positions:
             raise AssertionError(f"{purpose} of {source} reserved {reserved} samples, asked for {count}")
         return Draw(source, start, count)
 
+    def reserved(self) -> dict[str, int]:
+        """Samples handed out or set aside, by source."""
+        return dict(self._next)
+
 
 def plan_runs(design: Design) -> list[RunSpec]:
     """All runs of a study, in the order in which they are worth doing: the first pair and its mixtures come first."""
+    return _plan(design)[0]
+
+
+def samples_needed(design: Design) -> dict[str, int]:
+    """How many samples of each source (per seed) the study draws, or sets aside for mixtures still to be designed."""
+    return _plan(design)[1]
+
+
+def _plan(design: Design) -> tuple[list[RunSpec], dict[str, int]]:
     positions = _Positions()
     head_sizes: dict[str, set[int]] = {source: set(design.sizes) for source in design.sources}
     mixture_reserve: dict[tuple[str, int], int] = {}
@@ -291,7 +312,19 @@ def plan_runs(design: Design) -> list[RunSpec]:
         for seed in design.seeds[: filtering.num_seeds or None]:
             for run in _filtered_runs(filtering, design, seed, positions, single, runs):
                 add(run)
-    return list(runs.values())
+    # Last, so that what was designed changes nobody else's samples.
+    for source, size in itertools.product(design.sources, sorted(design.designed_sizes)):
+        positions.take(source, ("designed", size), size)
+    for (shares, size), seed in itertools.product(design.designed, design.seeds):
+        counts = split_counts(shares, size)
+        draws = tuple(
+            positions.take(source, ("designed", size), count)
+            for (source, _), count in zip(shares, counts, strict=True)
+        )
+        kind: Kind = "input_mixing" if len(shares) > 1 else "single"
+        run = RunSpec(kind, shares, size, seed, draws=draws)
+        runs.setdefault(run.name, run)  # the study may have trained just this mixture anyhow
+    return list(runs.values()), positions.reserved()
 
 
 def _filtered_runs(
@@ -320,11 +353,3 @@ def _filtered_runs(
                 spec = FilterSpec(filtering.junk_share, kept_share, pool_size, name, label)
                 n_train = round(kept_share * pool_size)
                 yield RunSpec("filtered", filtering.shares, n_train, seed, draws=draws, filter=spec)
-
-
-def samples_needed(runs: Sequence[RunSpec]) -> dict[str, int]:
-    """How many samples of each source (per seed) the runs draw."""
-    needed: dict[str, int] = {}
-    for draw in (draw for run in runs for draw in run.draws):
-        needed[draw.source] = max(needed.get(draw.source, 0), draw.start + draw.count)
-    return needed

@@ -24,13 +24,22 @@ class Preset:
     mixture_sizes: tuple[int, ...]
     filtering: tuple[FilteringDesign, ...]
     test_images: int
+    designed_sizes: tuple[int, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
     model: str = "conv_tower"
 
     def design(self, first_seed: int) -> Design:
         """The design with seeds `first_seed, first_seed + 1, ...`."""
         seeds = tuple(range(first_seed, first_seed + self.num_seeds))
-        return Design(self.sources, self.sizes, seeds, self.mixtures, self.mixture_sizes, self.filtering)
+        return Design(
+            self.sources,
+            self.sizes,
+            seeds,
+            self.mixtures,
+            self.mixture_sizes,
+            self.filtering,
+            self.designed_sizes,
+        )
 
 
 def only(source: str) -> Shares:
@@ -103,6 +112,7 @@ _FULL = Preset(
     mixture_sizes=(1024, 2048, 4096),
     filtering=POOLS,
     test_images=5000,
+    designed_sizes=(1024, 2048, 4096),
 )
 
 PRESETS = {
@@ -145,4 +155,4 @@ def preset_for_sources(preset: Preset, sources: Sequence[str]) -> Preset:
     mixtures += [pair(*names) for names in pairs[1:]]
     if len(sources) > 2:
         mixtures.append(equal_mixture(sources))
-    return replace(preset, sources=tuple(sources), mixtures=tuple(mixtures), filtering=())
+    return replace(preset, sources=tuple(sources), mixtures=tuple(mixtures), filtering=(), designed_sizes=())

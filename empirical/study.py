@@ -6,19 +6,22 @@ read from their records and never repeated.
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from empirical.errors import StudyError
+from empirical.errors import DataError, StudyError
 from empirical.execution import execute_run
 from empirical.finished import is_finished
+from empirical.plan import parse_shares
 from empirical.progress import StudyProgress
 from empirical.records import exclusive, fingerprint, load_records, remove_leftovers, write_json
 from empirical.results import StudyResults, write_results
 from empirical.running import announced
 from empirical.scheduler import Outcome, Task, run_tasks
+from empirical.study_folder import StudyFolder
 from empirical.study_plan import Study, StudyOptions, plan_study
+from empirical.tables import accuracies_table, write_table
 
 
 def tasks_to_do(study: Study, finished: Mapping[str, Any]) -> list[Task]:
@@ -70,62 +73,116 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
     without a test set or the vocabulary nothing can go on. Raises `StudyError` or `DataError` for a bad plan, other
     settings in the folder, unusable test sets, or when no run could be finished.
     """
-    study = plan_study(options)
     folder = options.out
+    options = with_designs(options)
+    study = plan_study(options)
     with exclusive(folder):
         remove_leftovers(folder)
-        finished = finished_runs(study, progress.warn)
-        _state(study, options)
-        tasks = tasks_to_do(study, finished)
-        records = dict(finished)
+        records = finished_runs(study, progress.warn)
         failures: dict[str, str] = {}
-        first = study.first_look()
-        first_drawn = first <= set(records)
-        if tasks:
-            # A study that goes on has no final words yet: what an earlier end wrote must not be taken for them.
-            for name in ("summary.txt", "scores.csv", "provenance.json"):
-                (folder / name).unlink(missing_ok=True)
-        drawn_at = began = time.monotonic()
-        progress.start(
-            study.costs(), [task.name for task in tasks], already=len(finished), total=len(study.runs)
-        )
-        outcomes = _outcomes(tasks, options, tuple(finished), progress.say)
-        try:
-            for outcome in outcomes:
-                name = outcome.task.name
-                if outcome.failure is not None:
-                    failures[name] = outcome.failure
-                    _note_failure(folder, outcome, progress)
-                    continue
-                failure_path(folder, name).unlink(missing_ok=True)
-                if name.startswith("data/"):
-                    progress.data_ready(name, outcome.value)
-                    continue
-                records[name] = outcome.value
-                progress.finished(outcome.value, study.context.reference)
-                if options.minutes and time.monotonic() - began > 60 * options.minutes:
-                    progress.say(
-                        f"{options.minutes:g} minutes are over: {len(records)} of {len(study.runs)} runs are done"
-                    )
-                    break
-                # A GPU would wait for the drawing: its studies are drawn at their end.
-                if options.device.startswith("cuda") and options.executor == "local":
-                    continue
-                now_first = not first_drawn and first <= records.keys() | failures.keys()
-                if now_first or (first_drawn and time.monotonic() - drawn_at > progress.redraw_seconds):
-                    first_drawn = True
-                    if _refresh(study, records, failures, progress):
-                        progress.drawn(folder / "predictions_vs_measurements.png", first=now_first)
-                    drawn_at = time.monotonic()
-        finally:
-            outcomes.close()
-            progress.stop()
+        over = _carry_out(study, options, records, failures, progress)
+        if over and study.design.designed_sizes and not options.designed:
+            _design(study, records, progress)
+            options = with_designs(options)
+            study = plan_study(options)
+            over = _carry_out(study, options, records, failures, progress)
         if not records:
             reasons = "; ".join(reason for reason in failures.values() if not reason.startswith("needs "))
             raise StudyError(f"no run finished: {reasons}")
         if options.tables_later:
             return StudyResults.none(failures)
-        return write_results(study, records, failures, partial=False)
+        results = write_results(study, records, failures, partial=False)
+        if over and study.design.designed_sizes:
+            _analyse(folder, progress)
+        return results
+
+
+def _carry_out(
+    study: Study,
+    options: StudyOptions,
+    records: dict[str, dict[str, Any]],
+    failures: dict[str, str],
+    progress: StudyProgress,
+) -> bool:
+    """Do what has no record yet, adding to `records` and `failures`; False when the time ran out first."""
+    folder = options.out
+    _state(study, options)
+    tasks = tasks_to_do(study, records)
+    first = study.first_look()
+    first_drawn = first <= set(records)
+    if tasks:
+        # A study that goes on has no final words yet: what an earlier end wrote must not be taken for them.
+        for name in ("summary.txt", "scores.csv", "provenance.json"):
+            (folder / name).unlink(missing_ok=True)
+    drawn_at = began = time.monotonic()
+    progress.start(study.costs(), [task.name for task in tasks], already=len(records), total=len(study.runs))
+    outcomes = _outcomes(tasks, options, tuple(records), progress.say)
+    try:
+        for outcome in outcomes:
+            name = outcome.task.name
+            if outcome.failure is not None:
+                failures[name] = outcome.failure
+                _note_failure(folder, outcome, progress)
+                continue
+            failure_path(folder, name).unlink(missing_ok=True)
+            if name.startswith("data/"):
+                progress.data_ready(name, outcome.value)
+                continue
+            records[name] = outcome.value
+            progress.finished(outcome.value, study.context.reference)
+            if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                progress.say(
+                    f"{options.minutes:g} minutes are over: {len(records)} of {len(study.runs)} runs are done"
+                )
+                return False
+            # A GPU would wait for the drawing: its studies are drawn at their end.
+            if options.device.startswith("cuda") and options.executor == "local":
+                continue
+            now_first = not first_drawn and first <= records.keys() | failures.keys()
+            if now_first or (first_drawn and time.monotonic() - drawn_at > progress.redraw_seconds):
+                first_drawn = True
+                if _refresh(study, records, failures, progress):
+                    progress.drawn(folder / "predictions_vs_measurements.png", first=now_first)
+                drawn_at = time.monotonic()
+    finally:
+        outcomes.close()
+        progress.stop()
+    return True
+
+
+def with_designs(options: StudyOptions) -> StudyOptions:
+    """The options with the mixtures that designs.csv in the study's folder commits to, if there is one."""
+    path = options.out / "designs.csv"
+    if not path.exists():
+        return options
+    designs = StudyFolder(options.out).table("designs").drop_duplicates(["sources", "budget"])
+    designed = tuple(
+        (parse_shares(str(sources)), int(budget))
+        for sources, budget in zip(designs["sources"], designs["budget"], strict=True)
+    )
+    return replace(options, designed=designed)
+
+
+def _design(study: Study, records: Mapping[str, Mapping[str, Any]], progress: StudyProgress) -> None:
+    """Design mixtures from the single-source runs alone and write designs.csv before any of them is trained."""
+    from empirical.study_analysis import design_study
+
+    folder = study.context.folder
+    single = [records[run.name] for run in study.runs if run.kind == "single" and run.name in records]
+    write_table(accuracies_table(single), folder / "accuracies.csv")
+    progress.say("single-source runs are finished: designing the best mixtures from them")
+    try:
+        design_study(StudyFolder(folder), study.design.designed_sizes)
+    except (DataError, StudyError) as error:
+        progress.warn(f"no mixture was designed: {error}")
+
+
+def _analyse(folder: Path, progress: StudyProgress) -> None:
+    from empirical.study_analysis import analyse_study
+
+    progress.say("measuring overlaps, places, designed mixtures and output mixing")
+    for note in analyse_study(StudyFolder(folder)).notes:
+        progress.warn(note)
 
 
 def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults:
@@ -133,7 +190,7 @@ def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults
 
     Raises `StudyError` when the folder has no record of the study these options describe.
     """
-    study = plan_study(options)
+    study = plan_study(with_designs(options))
     with exclusive(options.out):
         records = finished_runs(study, progress.warn, records_suffice=True)
         if not records:
@@ -141,7 +198,10 @@ def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults
                 f"{options.out / 'records'}: no record of this study; give the options it was made with"
             )
         progress.say(f"{len(records)} of {len(study.runs)} planned runs have a record")
-        return write_results(study, records, {}, partial=False)
+        results = write_results(study, records, {}, partial=False)
+        if study.design.designed_sizes:
+            _analyse(options.out, progress)
+        return results
 
 
 def _outcomes(

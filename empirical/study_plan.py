@@ -36,7 +36,8 @@ class StudyOptions:
     """What a user asks for; empty `sources` and `test_sets` mean the embedded world's, empty `mixtures` the preset's.
 
     `lanes` is how many models a GPU trains at once; after `minutes` (0: never) the study stops
-    as if interrupted. `tables_later` leaves tables and figures to `study.write_tables`.
+    as if interrupted. `designed` are mixtures that the study itself designed, with their budgets. `tables_later`
+    leaves tables and figures to `study.write_tables`.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class StudyOptions:
     tables_later: bool = False
     seed: int = 0
     mixtures: tuple[Shares, ...] = ()
+    designed: tuple[tuple[Shares, int], ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     executor: str = "local"
     slurm: SlurmOptions = field(default_factory=SlurmOptions)
@@ -98,9 +100,9 @@ def plan_study(options: StudyOptions) -> Study:
     """Turn options into a study; raises `StudyError` or `DataError` for what cannot work, before any work is done."""
     _check_numbers(options)
     preset = _preset(options)
-    design = preset.design(options.seed)
+    design = replace(preset.design(options.seed), designed=options.designed)
     runs = tuple(plan_runs(design))
-    needed = samples_needed(runs)
+    needed = samples_needed(design)
     test_sets = _test_sets(options)
     settings = _settings(options, preset, test_sets)
     if options.sources or settings["vocabulary"].startswith("captions:"):
@@ -170,13 +172,18 @@ def _preset(options: StudyOptions) -> Preset:
         for name, pattern in options.sources.items():
             _find_shards(f"source {name}", pattern)
     if options.mixtures:
-        preset = replace(preset, mixtures=options.mixtures)
+        # A filter trained on a mixture needs that mixture; a design is judged among the preset's own mixtures.
+        filtering = tuple(
+            replace(pool, scorers=tuple(s for s in pool.scorers if len(s) == 1 or s in options.mixtures))
+            for pool in preset.filtering
+        )
+        preset = replace(preset, mixtures=options.mixtures, filtering=filtering, designed_sizes=())
     recipe = {name: value for name, value in options.overrides.items() if hasattr(preset.recipe, name)}
     preset = replace(preset, recipe=replace(preset.recipe, **recipe))
     preset = replace(preset, **{k: v for k, v in options.overrides.items() if k not in recipe})
     if not set(preset.mixture_sizes) <= set(preset.sizes):
         preset = replace(preset, mixture_sizes=tuple(sorted(preset.sizes)[-2:]))
-    return preset
+    return replace(preset, designed_sizes=tuple(n for n in preset.designed_sizes if n in preset.sizes))
 
 
 def _test_sets(options: StudyOptions) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import math
@@ -99,8 +100,26 @@ def test_the_first_pair_comes_first() -> None:
 
 def test_samples_needed_covers_every_draw() -> None:
     runs = plan_runs(DESIGN)
-    needed = samples_needed(runs)
+    needed = samples_needed(DESIGN)
     assert needed["a"] == max(d.start + d.count for run in runs for d in run.draws if d.source == "a")
+
+
+def test_designed_mixtures_come_last_and_move_nobody_elses_samples() -> None:
+    """Their samples are set aside before they are known, and are nobody else's."""
+    aside = dataclasses.replace(DESIGN, designed_sizes=(32,))
+    before, needed = plan_runs(DESIGN), samples_needed(aside)
+    designed = ((("a", 0.75), ("c", 0.25)), 32)
+    runs = plan_runs(dataclasses.replace(aside, designed=(designed, ((("b", 1.0),), 32))))
+    assert runs[: len(before)] == before == plan_runs(aside)
+    assert [run.kind for run in runs[len(before) :]] == ["input_mixing"] * len(
+        DESIGN.seeds
+    )  # b alone is trained anyhow
+    taken = set().union(*(positions(run) for run in before if run.draws))
+    for run in runs[len(before) :]:
+        assert not positions(run) & taken
+        assert all(draw.start + draw.count <= needed[draw.source] for draw in run.draws)
+        assert {draw.source: draw.count for draw in run.draws} == {"a": 24, "c": 8}
+    assert needed["b"] == samples_needed(DESIGN)["b"] + 32
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=6), st.integers(1000, 5000))
