@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from scipy.stats import norm
 
 from theory.asymptotics import asymptotics, hard_margin_asymptotics
-from theory.learner_limits import LEARNERS, Mixture, mixtures, verdict, z_scores
+from theory.learner_limits import LEARNERS, Mixture, mixtures
+from theory.learner_limits_verdict import verdict, z_scores
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
 from theory.separability import separability_threshold
 
@@ -25,7 +26,7 @@ def draw_learner_limits(table: pd.DataFrame, stem: str | Path) -> list[Path]:
     """Draw learner_limits.csv: accuracy on the reference against n/d per mixture and loss, z-scores, gap against d.
 
     Args:
-        table: the cells of `theory.learner_limits.run_job`, all d.
+        table: the cells with their limits (`theory.learner_limits.with_predictions`), all d.
         stem: path without suffix.
 
     Returns:
