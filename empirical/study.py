@@ -168,6 +168,8 @@ def _design(study: Study, records: Mapping[str, Mapping[str, Any]], progress: St
     from empirical.study_analysis import design_study
 
     folder = study.context.folder
+    if (folder / "designs.csv").exists():
+        return  # designed meanwhile, for example by experiments/design_mixture.py
     single = [records[run.name] for run in study.runs if run.kind == "single" and run.name in records]
     write_table(accuracies_table(single), folder / "accuracies.csv")
     progress.say("single-source runs are finished: designing the best mixtures from them")

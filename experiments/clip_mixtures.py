@@ -95,6 +95,8 @@ def main() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
     # The package imports PyTorch: thread limits must stand before that, here as in the workers.
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
+    # JAX does the theory's arithmetic; on a GPU it would take most of the memory away from the training.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
 
     jax.config.update("jax_enable_x64", True)
