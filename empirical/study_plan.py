@@ -50,7 +50,7 @@ class StudyOptions:
     device: str = "cpu"
     jobs: int = 2
     threads: int = 1
-    lanes: int = 16
+    lanes: int = 4
     precision: str = ""
     minutes: float = 0.0
     tables_later: bool = False

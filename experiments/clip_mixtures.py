@@ -30,8 +30,9 @@ from empirical.cluster import SlurmOptions
 class Arguments:
     """Train CLIP on sources and mixtures; draw theory's predictions beside the measurements."""
 
-    preset: Literal["smoke", "default", "full", "gpu"] = "default"
-    """smoke: under a minute; default: 5-10 minutes on 2 cores; full: overnight on a CPU; gpu: the full study on a GPU."""
+    preset: Literal["smoke", "default", "design", "full", "gpu"] = "default"
+    """smoke: under a minute; default: 5-10 minutes on 2 cores; design: mixtures designed from
+    single-source runs and ranked among all others, an hour on 2 cores; full: overnight on a CPU; gpu: the full study on a GPU."""
     out: Path = Path("runs/clip_mixtures")
     """Folder for records, tables and figures. Start again in the same folder to continue a stopped study."""
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")] = (
@@ -69,7 +70,7 @@ class Arguments:
     """Threads per worker. Two models with one thread each are faster than one model with two threads."""
     device: str = "auto"
     """cpu, cuda, or auto (cuda for the gpu preset when there is one, else cpu)."""
-    lanes: int = 16
+    lanes: int = 4
     """Models that a GPU trains at once."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the towers compute in: bfloat16 autocast pays for large models on a GPU only."""
