@@ -12,10 +12,14 @@ from typing import Any
 
 from empirical.errors import StudyError
 from empirical.records import fingerprint, read_json, write_json
-from empirical.task_graph import Outcome, Task
+from empirical.task_graph import Outcome, Task, reason_of
 
 LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "REQUEUED")
 """States in which the job is not to blame."""
+
+
+_KILLED = ("0:9", "9:0", "137:0")
+"""Exit codes of a step that got SIGKILL: its own, srun's, and a shell's that waits for srun."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class JobEnd:
         """Why it has no result, and the way out."""
         where = f"SLURM job {number}" + (f" on {self.node}" if self.node not in ("", "None assigned") else "")
         words = f": {self.last_words}" if self.last_words else ""
-        if self.state == "OUT_OF_MEMORY" or self.exit_code.endswith(":9"):
+        if self.state == "OUT_OF_MEMORY" or self.exit_code in _KILLED:
             return f"{where} was killed, most likely out of memory: raise --slurm.memory-gb{words}"
         if self.state in ("TIMEOUT", "DEADLINE"):
             return f"{where} did not finish in {timeout_min} minutes: raise --slurm.timeout-min"
@@ -125,7 +129,7 @@ def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
         try:
             outcome: dict[str, Any] = {"value": task.function(*task.arguments)}
         except Exception as error:
-            outcome = {"failure": f"{type(error).__name__}: {error}"}
+            outcome = {"failure": reason_of(error)}
         write_json(path, {"task": task.name, "identity": identity(task), **outcome})
 
 
