@@ -4,8 +4,9 @@
 """
 
 import dataclasses
+import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,14 @@ def outcome_path(folder: Path, name: str) -> Path:
     return folder / "outcomes" / f"{fingerprint(name)}.json"
 
 
+def outcomes_there(folder: Path) -> set[str]:
+    """Names of the outcome files; one look at the folder, for a shared file system is slow to say what is not there."""
+    try:
+        return set(os.listdir(folder / "outcomes"))
+    except FileNotFoundError:
+        return set()
+
+
 def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
     """What a job does: carry out its tasks, each with an outcome on disk; those that have one are not repeated."""
     import signal
@@ -144,10 +153,10 @@ def read_outcome(folder: Path, task: Task) -> Outcome | None:
     return Outcome(task, value=found.get("value"), failure=found.get("failure"))
 
 
-def ask(*words: str, run: Callable[..., Any] = subprocess.run) -> str:
+def ask(*words: str) -> str:
     """What one of SLURM's commands prints; `StudyError` with its words when it fails."""
     try:
-        answer = run(words, capture_output=True, text=True, check=False, timeout=120)
+        answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StudyError(f"SLURM does not answer: {words[0]}: {error}") from error
     if answer.returncode:

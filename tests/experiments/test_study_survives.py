@@ -104,7 +104,7 @@ def kill(driver: "subprocess.Popen[bytes]", how: str, chance: random.Random) -> 
 def test_kill_9_at_30_random_moments(undisturbed: Path, tmp_path: Path) -> None:
     chance = random.Random(0)
     kills, studies, interrupted = 0, 0, 0
-    longest = working_seconds(undisturbed)
+    longest = working_seconds(undisturbed) / 3  # several starts for every study
     while kills < KILLS:
         out = tmp_path / f"study{studies}"
         studies += 1
@@ -128,8 +128,10 @@ def test_kill_9_at_30_random_moments(undisturbed: Path, tmp_path: Path) -> None:
             while kills < KILLS and driver.poll() is None:
                 time.sleep(chance.uniform(0.0, longest))
                 if driver.poll() is None:
-                    kill(driver, chance.choice(("all", "driver", "worker")), chance)
+                    how = chance.choice(("all", "driver", "worker"))
+                    kill(driver, how, chance)
                     kills += 1
+                    print(f"kill {kills}: {how}, study {studies}, {len(finished(out))} records", flush=True)
             whole = driver.wait() in (0, 1) and len(finished(out)) == len(finished(undisturbed))
             after = finished(out)
             assert before.items() <= after.items(), "a finished run was repeated"
