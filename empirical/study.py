@@ -122,6 +122,7 @@ def _carry_out(
         for name in ("summary.txt", "scores.csv", "provenance.json"):
             (folder / name).unlink(missing_ok=True)
     drawn_at = began = time.monotonic()
+    pause = progress.redraw_seconds
     progress.start(study.costs(), [task.name for task in tasks], already=len(records), total=len(study.runs))
     outcomes = _outcomes(tasks, options, tuple(records), progress.say)
     try:
@@ -146,11 +147,13 @@ def _carry_out(
             if options.tables_later or (options.device.startswith("cuda") and options.executor == "local"):
                 continue
             now_first = not first_drawn and first <= records.keys() | failures.keys()
-            if now_first or (first_drawn and time.monotonic() - drawn_at > progress.redraw_seconds):
-                first_drawn = True
+            if now_first or (first_drawn and time.monotonic() - drawn_at > pause):
+                first_drawn, began_drawing = True, time.monotonic()
                 if _refresh(study, records, failures, progress):
                     progress.drawn(folder / "predictions_vs_measurements.png", first=now_first)
                 drawn_at = time.monotonic()
+                # However large the study has grown, its pictures take a tenth of the time.
+                pause = max(progress.redraw_seconds, 9 * (drawn_at - began_drawing))
     finally:
         outcomes.close()
         progress.stop()
