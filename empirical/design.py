@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from empirical.design_draws import best_shares
 from empirical.errors import StudyError
 from empirical.group_means import Means, group_means
 from empirical.measured_sources import NUM_DRAWS, MeasuredSources, measure_sources, sources_by_size
@@ -106,8 +107,25 @@ def predicted_dprime(
     for models of $n_0$ samples (`theory.SourceStatistics.margins` in the units of `empirical.measured_sources`).
     """
     value = measured.statistics(test_sets).margins(counts)
-    draws = [measured.drawn_statistics(b, test_sets).margins(counts) for b in range(measured.num_draws)]
-    return value, np.stack(draws) if draws else np.empty((0, len(value)))
+    return value, measured.drawn_margins(counts, test_sets)
+
+
+@dataclass(frozen=True)
+class DesignTask:
+    """What to design: sources measured at a size near the budget, the shifts, the budget and what there is of each source.
+
+    shifts: one test set, or several whose smallest d' counts. available: samples there are of a source, by name; sources that
+    are left out have no limit.
+    """
+
+    measured: MeasuredSources
+    shifts: tuple[str, ...]
+    num_samples: int
+    available: Mapping[str, Scalar] | None = None
+
+    def budgets(self) -> list[float]:
+        """Samples there are of each source, in the order of `measured`."""
+        return [float((self.available or {}).get(name, math.inf)) for name in self.measured.sources]
 
 
 def design_mixture(
@@ -132,39 +150,50 @@ def design_mixture(
     Raises:
         StudyError: nothing to aim at, a budget < 2, an unknown source in `available`, or no mixture with d' > 0.
     """
-    if not shifts or num_samples < 2:
-        raise StudyError(
-            f"a design needs a shift and a budget of 2 samples or more, got {list(shifts)}, {num_samples}"
-        )
-    unknown = [name for name in available or {} if name not in measured.sources]
-    if unknown:
-        raise StudyError(f"no source {unknown[0]!r} in this study; there are {', '.join(measured.sources)}")
-    budgets = [float((available or {}).get(name, math.inf)) for name in measured.sources]
-    try:
-        best = best_mixture_from_statistics(measured.statistics(shifts), num_samples, budgets)
-    except ValueError as error:
-        raise StudyError(f"{target_name(shifts)}, budget {num_samples}: {error}") from error
-    drawn = np.full((measured.num_draws, len(measured.sources)), np.nan)
-    for b in range(measured.num_draws):
+    return design_mixtures([DesignTask(measured, tuple(shifts), num_samples, available)], 0, on_progress)[0]
+
+
+def design_mixtures(
+    tasks: Sequence[DesignTask],
+    workers: int = 0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[DesignedMixture]:
+    """`design_mixture` of several tasks at once; their draws share the processes (`empirical.design_draws.best_shares`)."""
+    best, problems = [], []
+    for task in tasks:
+        names, shifts = task.measured.sources, task.shifts
+        if not shifts or task.num_samples < 2:
+            raise StudyError(
+                f"a design needs a shift and a budget of 2 samples or more, got {list(shifts)}, {task.num_samples}"
+            )
+        unknown = [name for name in task.available or {} if name not in names]
+        if unknown:
+            raise StudyError(f"no source {unknown[0]!r} in this study; there are {', '.join(names)}")
         try:
-            drawn[b] = best_mixture_from_statistics(
-                measured.drawn_statistics(b, shifts), num_samples, budgets
-            ).shares
-        except (
-            ValueError
-        ):  # a draw so far out that no mixture has d' > 0 on every shift says nothing about shares
-            continue
-        finally:
-            on_progress(b + 1, measured.num_draws)
-    return DesignedMixture(
-        tuple(shifts),
-        num_samples,
-        measured,
-        best,
-        rounded_shares(measured.sources, best.shares),
-        drawn,
-        np.array(budgets),
-    )
+            best.append(
+                best_mixture_from_statistics(
+                    task.measured.statistics(shifts), task.num_samples, task.budgets()
+                )
+            )
+        except ValueError as error:
+            raise StudyError(f"{target_name(shifts)}, budget {task.num_samples}: {error}") from error
+        problems += [
+            (task.measured.drawn_statistics(b, shifts), float(task.num_samples), task.budgets())
+            for b in range(task.measured.num_draws)
+        ]
+    drawn = best_shares(problems, workers, on_progress)
+    designs, start = [], 0
+    for task, found in zip(tasks, best, strict=True):
+        stop = start + task.measured.num_draws
+        names = task.measured.sources
+        designs.append(
+            DesignedMixture(
+                task.shifts, task.num_samples, task.measured, found, rounded_shares(names, found.shares),
+                drawn[start:stop].reshape(-1, len(names)), np.array(task.budgets()),
+            )
+        )  # fmt: skip
+        start = stop
+    return designs
 
 
 def rounded_shares(sources: Sequence[str], shares: Float[np.ndarray, " s"]) -> Shares:
@@ -275,20 +304,18 @@ def designs_of_study(
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
     means: Means | None = None,
+    workers: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[DesignedMixture]:
-    """A design for every budget and target (a target is one test set or several, whose worst counts).
+    """A design for every budget and target (a target is one test set or several, whose worst counts), budget by budget.
 
     Single-source models alone are looked at. Raises DataError or StudyError: see `measure_sources`, `design_mixture`.
     """
     means = means or group_means(accuracies)
-    designs: list[DesignedMixture] = []
-    total = len(budgets) * len(targets)
+    tasks = []
     for budget in budgets:
         size = nearest_measured_size(overlaps, budget)
         names = sources_by_size(overlaps)[size]
         measured = measure_sources(accuracies, overlaps, size, names, num_draws, seed, means)
-        for shifts in targets:
-            designs.append(design_mixture(measured, shifts, budget))
-            on_progress(len(designs), total)
-    return designs
+        tasks += [DesignTask(measured, tuple(shifts), budget) for shifts in targets]
+    return design_mixtures(tasks, workers, on_progress)

@@ -3,12 +3,23 @@
 Use `rank_designed` once the designed mixtures have runs of their own: the table that a study keeps as designed.csv.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
 from empirical.design import target_shifts
-from empirical.group_means import GroupMean, Means, group_means, ratio_stderr
+from empirical.group_means import (
+    GroupMean,
+    Means,
+    group_means,
+    image_contributions,
+    image_variance,
+    ratio_stderr,
+    seed_variance,
+)
+from empirical.power import seeds_needed
 from empirical.prediction import mixture_shares
 from empirical.robustness import check_accuracies
 from theory.links import dprime_inverse
@@ -17,7 +28,7 @@ DESIGNED_COLUMNS = (
     "shift", "budget", "sources", "num_seeds", "dprime_predicted", "dprime_low", "dprime_high", "accuracy_predicted",
     "accuracy_low", "accuracy_high", "dprime_measured", "dprime_measured_stderr", "accuracy_measured", "rank", "rank_low",
     "rank_high", "num_mixtures", "rank_with_sources", "num_with_sources", "best_other", "dprime_best_other",
-    "ahead_of_best", "ahead_low", "ahead_high", "judged_against",
+    "ahead_of_best", "ahead_low", "ahead_high", "seeds_needed", "judged_against",
 )  # fmt: skip
 _SAME = 1e-3
 
@@ -33,8 +44,9 @@ def rank_designed(
     rank: 1 + the number of other input mixtures with a larger mean d', of num_mixtures in all (the design among them);
     rank_low and rank_high count only the others that are better (worse) by more than t_.975 standard errors of the difference
     (seeds and test images). rank_with_sources also counts the single sources. ahead_of_best: d' of the design minus that of the
-    best other mixture or source, with a 95% interval that does not know that this one was picked as the best. judged_against
-    says who the others were. A design without runs has its prediction and empty measurements. Columns `DESIGNED_COLUMNS`.
+    best other mixture or source, with a 95% interval that does not know that this one was picked as the best;
+    seeds_needed where it holds 0 (`empirical.power.seeds_needed`). judged_against says who the others were. A design without
+    runs has its prediction and empty measurements. Columns `DESIGNED_COLUMNS`.
 
     Args:
         designs: `empirical.design.designs_table`.
@@ -60,7 +72,7 @@ def rank_designed(
         at = [means.test_sets.index(name) for name in target_shifts(str(target)) if name in means.test_sets]
         key = _same_mixture(str(design["sources"]), others)
         if key is None or not at or not np.isfinite(others[key].mean[at]).all():
-            rows.append([*head, 0, *predicted, *[np.nan] * 14, "not trained"])
+            rows.append([*head, 0, *predicted, *[np.nan] * 15, "not trained"])
             continue
         own = others.pop(key)
         others = {k: g for k, g in others.items() if np.isfinite(g.mean[at]).all()}
@@ -77,7 +89,7 @@ def rank_designed(
         ranks = [rank, low, high, len(mixtures) + 1, with_sources, len(others) + 1]
         best = min(differences, key=lambda k: differences[k][0]) if differences else None
         beside = (
-            [np.nan] * 5
+            [np.nan] * 6
             if best is None
             else [best[1], float(others[best].mean[at].min()), *differences[best]]
         )
@@ -109,13 +121,21 @@ def _unit(means: Means, index: int) -> np.ndarray:
 
 def _difference(
     own: GroupMean, other: GroupMean, at: list[int], means: Means, n_train: int
-) -> tuple[float, float, float]:
-    """(Worst) d' of one group minus that of another with a 95% interval; an interval without ends where seeds give no error."""
+) -> tuple[float, float, float, float]:
+    """(Worst) d' of one group minus another's, its 95% interval, and the seeds needed to tell them apart where it holds 0.
+
+    An interval without ends where seeds give no error.
+    """
     ends = [at[int(np.argmin(group.mean[at]))] for group in (own, other)]
     value = float(own.mean[ends[0]] - other.mean[ends[1]])
     seeds = means.seed_covariance("all", n_train)
     if seeds.degrees == 0:
-        return value, -np.inf, np.inf
+        return value, -np.inf, np.inf, np.nan
     gradients = np.concatenate([_unit(means, ends[0]), -_unit(means, ends[1])])
     half = float(stdtrit(seeds.degrees, 0.975)) * ratio_stderr([own, other], gradients, seeds)
-    return value, value - half, value + half
+    needed = np.nan
+    if abs(value) <= half:
+        one_seed = [replace(group, num_seeds=1) for group in (own, other)]
+        images = image_variance(image_contributions([own, other], gradients))
+        needed = seeds_needed(value, seed_variance(one_seed, gradients, seeds), images)
+    return value, value - half, value + half, needed

@@ -12,6 +12,7 @@ no unit in which lengths could be compared.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,21 @@ class MeasuredSources:
         """Theory's statistics on these test sets (all by default) in one draw."""
         return self._statistics(self.drawn_signals[draw], self.drawn_overlaps[draw], test_sets)
 
+    @cached_property
+    def drawn_grams(self) -> Float[np.ndarray, "b t s s"]:
+        """The drawn overlaps as Gram matrices (`nearest_gram`)."""
+        return nearest_gram(self.drawn_overlaps)
+
+    def drawn_margins(
+        self, counts: Float[np.ndarray, " s"], test_sets: Sequence[str]
+    ) -> Float[np.ndarray, "b t"]:
+        """Leading-order d' of a mixture of these counts in every draw: `SourceStatistics.margins`, all draws at once."""
+        at = [self.test_sets.index(name) for name in test_sets]
+        grams = self.drawn_grams[:, at]
+        noise = self.n_train * np.maximum(1 - np.einsum("btss->bts", grams), 0.0)
+        squared = np.einsum("s,btsu,u->bt", counts, grams, counts) + noise @ counts
+        return (self.drawn_signals[:, at] @ counts) / np.sqrt(squared)
+
     def _statistics(
         self, signals: np.ndarray, overlaps: np.ndarray, test_sets: Sequence[str] | None
     ) -> SourceStatistics:
@@ -71,10 +87,10 @@ class MeasuredSources:
         return SourceStatistics(signals[at], grams, noise, self.sources, names)
 
 
-def nearest_gram(overlaps: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    """The nearest matrix (Frobenius) without negative eigenvalues: overlaps measured one by one need not be a Gram matrix."""
-    values, vectors = np.linalg.eigh((overlaps + overlaps.T) / 2)
-    return (vectors * np.maximum(values, 0.0)) @ vectors.T
+def nearest_gram(overlaps: Float[np.ndarray, "*b s s"]) -> Float[np.ndarray, "*b s s"]:
+    """The nearest matrices (Frobenius) without negative eigenvalues: overlaps measured one by one need not be a Gram matrix."""
+    values, vectors = np.linalg.eigh((overlaps + np.swapaxes(overlaps, -1, -2)) / 2)
+    return (vectors * np.maximum(values, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
 def sources_by_size(overlaps: pd.DataFrame) -> dict[int, list[str]]:

@@ -63,8 +63,7 @@ def predict_places(
             continue
         counts = n * np.array([shares.get(name, 0.0) for name in found.sources])
         value = found.statistics().margins(counts)
-        draws = np.array([found.drawn_statistics(b).margins(counts) for b in range(found.num_draws)])
-        draws = draws.reshape(found.num_draws, len(value))
+        draws = found.drawn_margins(counts, found.test_sets)
         seeds = means.seed_covariance("all", n)
         ratios, drawn_ratios = value / value[ref], draws / draws[:, [ref]]
         for t, test_set in enumerate(means.test_sets):

@@ -33,6 +33,7 @@ from empirical.group_means import (
     seed_variance,
 )
 from empirical.line_fits import LineFit
+from empirical.power import seeds_for_verdict
 from empirical.robustness import check_accuracies, fits_of_groups, shifts
 
 RULES = ("mediant", "quadrature", "lines", "interpolated", "best_source")
@@ -42,7 +43,7 @@ PREDICTION_COLUMNS = (
     "sources", "shift", "n_train", "num_seeds", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
     "ratio_measured_stderr", "dprime_ref_predicted", "dprime_ref_measured", "dprime_ref_measured_stderr",
     "dprime_shift_predicted", "dprime_shift_measured", "dprime_shift_measured_stderr", "inside_range",
-    "dprime_ref_bracket_low", "dprime_ref_bracket_high", "difference_stderr",
+    "dprime_ref_bracket_low", "dprime_ref_bracket_high", "difference_stderr", "seeds_needed",
 )  # fmt: skip
 
 
@@ -86,7 +87,8 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
       images (`ratio_stderr`); they are empty where no group has two seeds. Predictions pool over single-source models only.
       difference_stderr is that of ratio_predicted - ratio_measured, which share the test images.
     * A ratio over a d'_ref that is not at least 3 standard errors above 0 says nothing: it is empty.
-    * inside_range: `inside_range`; dprime_ref_bracket_*: `mixture_place_bracket`.
+    * inside_range: `inside_range`; dprime_ref_bracket_*: `mixture_place_bracket`. seeds_needed: where inside_range is
+      inconclusive, the seeds that would decide it (`empirical.power.seeds_for_verdict`).
 
     Raises DataError for a missing column, a missing reference set or a mixture whose shares cannot be read.
     Source: Theorems 1, 2 and 2b.
@@ -136,6 +138,9 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
             inside = (
                 "inconclusive" if vague or vague_parts else inside_range(mixture, parts, ref, at, all_seeds)
             )
+            needed = np.nan
+            if inside == "inconclusive" and not (vague or vague_parts):
+                needed = seeds_for_verdict(mixture, parts, ref, at, all_seeds)
             measured_images = image_contributions([mixture], gradient)
             measured_seeds = seed_variance([mixture], gradient, all_seeds)
             for rule in RULES:
@@ -155,7 +160,7 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
                 difference = float(np.sqrt(seeds + measured_seeds + between))
                 rows.append(
                     (sources, shift, n, mixture.num_seeds, rule, ratio, stderr, measured[0], measured[1], at_ref,
-                     *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket, difference)
+                     *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket, difference, needed)
                 )  # fmt: skip
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
 

@@ -7,8 +7,10 @@ designed mixtures are still to be trained.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
+from empirical.class_errors import class_counts
 from empirical.design import (
     DESIGN_COLUMNS,
     candidates_table,
@@ -17,6 +19,7 @@ from empirical.design import (
     nearest_measured_size,
 )
 from empirical.design_rank import rank_designed
+from empirical.diagnosis import diagnose
 from empirical.errors import DataError, StudyError
 from empirical.measured_sources import NUM_DRAWS, sources_by_size
 from empirical.output_mixing import measure_ensembles
@@ -87,11 +90,13 @@ def analyse_study(
     redesign: bool = False,
     on_progress: Callable[[str, int, int], None] = _silent,
 ) -> Analysis:
-    """Write overlaps.csv, places.csv, designs.csv, designed.csv, output_mixing.csv and output_vs_input.csv of a study.
+    """Write overlaps, places, designs, designed, output_mixing, output_vs_input, class_errors and diagnosis (.csv) of a study.
 
-    designs.csv is kept if it is there (the designed mixtures were trained after it) unless `redesign`. Ensembles need the
-    study's logits; from committed records their tables are left as they are. A part that the study is too small for is
-    named in the notes with its reason, and the other parts are written.
+    diagnosis.png and .pdf picture the last.
+
+    designs.csv is kept if it is there (the designed mixtures were trained after it) unless `redesign`. Ensembles and class
+    errors need the study's logits; from committed records their tables are left as they are. A part that the study is too
+    small for is named in the notes with its reason, and the other parts are written.
 
     Raises StudyError where accuracies.csv is missing, or neither overlaps.csv nor logits are there.
     """
@@ -115,12 +120,30 @@ def analyse_study(
         tables["designs"] = folder.table("designs")
     designs = tables.get("designs", pd.DataFrame(columns=list(DESIGN_COLUMNS)))
     keep("designed", lambda: rank_designed(designs, accuracies, reference))
+    counts = None
     if (folder.path / "logits").is_dir():
+        counts = class_counts(
+            accuracies, folder.logits(), _labels(folder, accuracies),
+            on_progress=lambda done, total: on_progress("class errors", done, total),
+        )  # fmt: skip
+        keep("class_errors", lambda: counts)
         ensembles = _ensembles(folder, accuracies, overlaps, on_progress)
         keep("output_mixing", lambda: compare_with_input(accuracies, ensembles, reference))
         if "output_mixing" in tables:
             keep("output_vs_input", lambda: summarise_output_mixing(tables["output_mixing"]))
+    elif (folder.path / "class_errors.csv").exists():
+        counts = folder.table("class_errors")
+    keep("diagnosis", lambda: diagnose(accuracies, overlaps, counts, reference, num_draws))
+    if len(tables.get("diagnosis", ())):
+        from empirical.figures.diagnosis import draw_diagnosis
+
+        draw_diagnosis(tables["diagnosis"], folder.path / "diagnosis")
     return Analysis(tables, tuple(notes))
+
+
+def _labels(folder: StudyFolder, accuracies: pd.DataFrame) -> dict[str, np.ndarray]:
+    logits = folder.logits()
+    return {str(name): logits.labels(str(name)) for name in pd.unique(accuracies["test_set"])}
 
 
 def _ensembles(
@@ -129,14 +152,12 @@ def _ensembles(
     overlaps: pd.DataFrame,
     on_progress: Callable[[str, int, int], None],
 ) -> pd.DataFrame:
-    logits = folder.logits()
-    labels = {str(name): logits.labels(str(name)) for name in pd.unique(accuracies["test_set"])}
     temperatures = {
         name: float(record["training"]["logit_scale"])
         for name, record in load_records(folder.path / "records").items()
         if record.get("training", {}).get("logit_scale") is not None
     }
     return measure_ensembles(
-        accuracies, logits, labels, temperatures, overlaps, folder.reference,
+        accuracies, folder.logits(), _labels(folder, accuracies), temperatures, overlaps, folder.reference,
         lambda done, total: on_progress("ensembles", done, total),
     )  # fmt: skip

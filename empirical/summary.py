@@ -90,6 +90,33 @@ def _inside_text(predictions: pd.DataFrame) -> str:
         + _table(["mixture", "n_train", *names], each)
         + "\n\nThe same counted, each mixture and size as one:\n"
         + _table(["shift", "inside", "outside", "inconclusive", "mixtures x sizes"], cells)
+        + _needed_text(predictions)
+    )
+
+
+def _needed_text(predictions: pd.DataFrame) -> str:
+    """How many seeds the inconclusive cells would need, shift by shift."""
+    if "seeds_needed" not in predictions:
+        return ""
+    once = predictions.drop_duplicates(["sources", "n_train", "shift"])
+    once = once[(once["inside_range"] == "inconclusive") & once["seeds_needed"].notna()]
+    if once.empty:
+        return ""
+    cells = []
+    enough = [seeds for seeds in (3, 6, 12, 24, 48) if seeds > once["num_seeds"].min()]
+    for shift, part in once.groupby("shift", sort=False):
+        needed = part["seeds_needed"].to_numpy(float)
+        counts = [str(int((needed <= seeds).sum())) for seeds in enough]
+        cells.append([str(shift), str(len(part)), *counts, str(int(np.isinf(needed).sum()))])
+    headings = [
+        "shift",
+        "inconclusive",
+        *(f"decided by {seeds} seeds" for seeds in enough),
+        "need more test images",
+    ]
+    return (
+        "\n\nSeeds that would decide the inconclusive ones with 80% power, were the measured differences the true ones:\n"
+        + _table(headings, cells)
     )
 
 

@@ -135,6 +135,16 @@ def test_designs_look_at_no_mixture(study, overlaps):
     assert (table["dprime_low"] < table["dprime_predicted"]).all()
 
 
+def test_processes_share_the_draws_without_changing_them(study, overlaps):
+    one, two = (
+        designs_of_study(study.accuracies, overlaps, [512], [["even"]], num_draws=6, workers=workers)[
+            0
+        ].drawn_shares
+        for workers in (1, 2)
+    )
+    assert np.array_equal(one, two)
+
+
 def test_candidates_hold_equal_shares_and_every_source(study, overlaps):
     designs = designs_of_study(study.accuracies, overlaps, [512], [["even"]], num_draws=30)
     table = candidates_table(designs)

@@ -37,6 +37,9 @@ def test_signals_and_overlaps_are_means_over_models(study, overlaps):
     statistics = found.statistics(["odd"])
     assert statistics.margins(512 * np.eye(3)).ravel() == pytest.approx(found.signals[2], rel=1e-6)
     assert found.drawn_signals.shape == (3, 3, 3)
+    counts = np.array([100.0, 300.0, 50.0])
+    one_by_one = [found.drawn_statistics(b, ["odd", "reference"]).margins(counts) for b in range(3)]
+    assert found.drawn_margins(counts, ["odd", "reference"]) == pytest.approx(np.stack(one_by_one), rel=1e-9)
     assert found.drawn_overlaps.shape == (3, 3, 3, 3)
 
 

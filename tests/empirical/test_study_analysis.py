@@ -15,7 +15,8 @@ from empirical.study_folder import StudyFolder
 from empirical.tables import write_table
 from empirical.zero_shot import save_logits
 
-TABLES = {"overlaps", "places", "designs", "designed", "output_mixing", "output_vs_input"}
+FROM_LOGITS = {"output_mixing", "output_vs_input", "class_errors"}
+TABLES = {"overlaps", "places", "designs", "designed", "diagnosis"} | FROM_LOGITS
 
 
 def save_study(study, path) -> StudyFolder:
@@ -50,7 +51,8 @@ def test_every_table_is_written_and_read_again(folder):
         kept = pd.read_csv(folder.path / f"{name}.csv")
         assert list(kept.columns) == list(table.columns)
         assert len(kept) == len(table) > 0
-    assert {part for part, *_ in steps} == {"overlaps", "designs", "ensembles"}
+    assert {part for part, *_ in steps} == {"overlaps", "designs", "ensembles", "class errors"}
+    assert (folder.path / "diagnosis.png").stat().st_size > 20_000
     assert set(found.tables["designs"]["shift"]) == {"even", "odd", "worst of even, odd"}
     assert set(found.tables["designs"]["budget"]) == {256}
     assert set(found.tables["output_mixing"]["mixing"]) == {"logits", "embeddings", "normalised"}
@@ -68,7 +70,7 @@ def test_committed_records_need_no_logits(folder, tmp_path):
     for name in ("accuracies.csv", "overlaps.csv"):
         shutil.copy(folder.path / name, tmp_path / name)
     found = analyse_study(StudyFolder(tmp_path), num_draws=3)
-    assert set(found.tables) == TABLES - {"output_mixing", "output_vs_input"}
+    assert set(found.tables) == TABLES - FROM_LOGITS
     with_logits = pd.read_csv(folder.path / "places.csv")
     again = pd.read_csv(tmp_path / "places.csv")
     pd.testing.assert_frame_equal(again, with_logits, rtol=1e-6)

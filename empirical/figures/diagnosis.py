@@ -1,0 +1,186 @@
+"""Why predictions fail where they fail: growth, overlaps, weights per target and biases, per test set.
+
+Use `draw_diagnosis` on the table of `empirical.diagnosis.diagnose`; panels whose rows the table lacks are left out.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from empirical.figures.elements import (
+    DARK,
+    INK,
+    PALE,
+    RULE_STYLE,
+    dot,
+    legend_below,
+    readable,
+    source_colours,
+)
+from theory.plotting import panel_letters, save_figure, use_style
+
+BIASES: dict[str, tuple[str, str, bool, str]] = {
+    **{f"bias of {rule}": RULE_STYLE[rule] for rule in ("mediant", "quadrature", "lines")},
+    "bias of place from overlap": ("#1B7F5C", "P", True, "place from overlap"),
+    "bias, class by class": ("#A0174B", "X", True, "mediant, class by class"),
+    "bias, weights per target": ("#E69F00", "*", True, "weights per target (fitted)"),
+}
+"""Diagnostic -> colour, marker, filled, words."""
+
+
+def draw_diagnosis(diagnosis: pd.DataFrame, path_stem: str | Path) -> list[Path]:
+    """Write PATH_STEM.png and .pdf; error bars are 95% intervals.
+
+    Growth exponents of each source on each test set (filled) and the growth that the noise between its seeds allows (open),
+    with the theory's bound of 1/2; overlap of a source with itself (filled) and the mean with the others (open); weight of each
+    source on a shift over its weight on the reference; bias of each rule in d' ratio. Returns the two paths.
+    """
+    use_style()
+    panels = [
+        (name, draw)
+        for name, draw, needed in (
+            ("growth dlog d′/dlog n", _growth, "growth"),
+            ("overlap of scores", _overlap, "own overlap"),
+            ("weight, over that on the reference", _weights, "weight per target"),
+            ("bias of the d′ ratio", _biases, "bias of mediant"),
+        )
+        if (diagnosis["diagnostic"] == needed).any()
+    ]
+    rows = -(-len(panels) // 2) or 1
+    fig, axes = plt.subplots(rows, 2 if len(panels) > 1 else 1, figsize=(7.6, 2.75 * rows + 0.7), layout="constrained",
+                             squeeze=False)  # fmt: skip
+    single = diagnosis[diagnosis["diagnostic"].isin(["growth", "intercept"])]
+    colours = source_colours(list(pd.unique(single["sources"])))
+    used: list[str] = []
+    for ax, (title, draw) in zip(axes.flat, panels, strict=False):
+        used += draw(ax, diagnosis, colours)
+        ax.set_title(title, loc="left")
+    for ax in list(axes.flat)[len(panels) :]:
+        ax.set_axis_off()
+    panel_letters([ax for ax in axes.flat if ax.axison])
+    handles = [dot(colour) for colour in colours.values()]
+    labels = [readable(name) for name in colours]
+    if any((diagnosis["diagnostic"] == name).any() for name in ("growth from overlap", "overlap")):
+        handles.append(dot(INK, filled=False))
+        labels.append("open: growth by noise alone (a), overlap with others (b)")
+    for name in dict.fromkeys(used):
+        colour, marker, filled, words = BIASES[name]
+        handles.append(dot(colour, marker, filled))
+        labels.append(words)
+    legend_below(fig, handles, labels)
+    return save_figure(fig, path_stem)
+
+
+def _spread(count: int, index: int) -> float:
+    """Offset of one of several series about a category's middle."""
+    return (index - (count - 1) / 2) * 0.7 / max(count, 1)
+
+
+def _points(
+    ax: Axes, x: np.ndarray, part: pd.DataFrame, colour: str, marker: str = "o", filled: bool = True
+) -> None:
+    value, low, high = (part[name].to_numpy(float) for name in ("value", "low", "high"))
+    drawn = np.isfinite(low) & np.isfinite(high)
+    ax.vlines(x[drawn], low[drawn], high[drawn], color=colour, lw=0.9, zorder=2)
+    size = 5.5 if marker == "*" else 4.0
+    ax.plot(
+        x, value, marker, ms=size, mfc=colour if filled else "white", mec=colour, mew=0.9, ls="none", zorder=3
+    )
+
+
+def _categories(ax: Axes, names: list[str]) -> None:
+    ax.set_xticks(range(len(names)), [readable(name) for name in names])
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.grid(visible=False, axis="x")
+    for edge in np.arange(len(names) - 1) + 0.5:
+        ax.axvline(edge, color=PALE, lw=0.4, zorder=0)
+
+
+def _by_source(
+    ax: Axes,
+    table: pd.DataFrame,
+    colours: dict[str, str],
+    names: list[str],
+    filled: bool = True,
+    shift: float = 0.0,
+) -> None:
+    for i, (source, colour) in enumerate(colours.items()):
+        part = table[(table["sources"] == source) & table["test_set"].isin(names)]
+        x = np.array([names.index(name) for name in part["test_set"]]) + _spread(len(colours), i) + shift
+        _points(ax, x, part, colour, filled=filled)
+
+
+def _order(diagnosis: pd.DataFrame) -> list[str]:
+    """Test sets, the reference (which only growth and overlaps speak of) first."""
+    every = [str(name) for name in pd.unique(diagnosis["test_set"])]
+    lines = [str(n) for n in pd.unique(diagnosis.loc[diagnosis["diagnostic"] == "intercept", "test_set"])]
+    return [n for n in every if n not in lines] + lines
+
+
+def _growth(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+    names = _order(diagnosis)
+    _by_source(
+        ax,
+        diagnosis[diagnosis["diagnostic"] == "growth from overlap"],
+        colours,
+        names,
+        filled=False,
+        shift=0.05,
+    )
+    _by_source(ax, diagnosis[diagnosis["diagnostic"] == "growth"], colours, names)
+    ax.axhline(0.5, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
+    ax.annotate("bound", (1, 0.5), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+                fontsize=7, annotation_clip=False)  # fmt: skip
+    _categories(ax, names)
+    return []
+
+
+def _overlap(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+    names = _order(diagnosis)
+    pairs = diagnosis[diagnosis["diagnostic"] == "overlap"]
+    rows = []
+    for source in colours:
+        with_source = pairs[[source in str(words).split("+") for words in pairs["sources"]]]
+        for test_set, part in with_source.groupby("test_set", sort=False):
+            rows.append((test_set, source, part["value"].mean(), np.nan, np.nan))
+    others = pd.DataFrame(rows, columns=["test_set", "sources", "value", "low", "high"])
+    _by_source(ax, others, colours, names, filled=False)
+    _by_source(ax, diagnosis[diagnosis["diagnostic"] == "own overlap"], colours, names)
+    _categories(ax, names)
+    return []
+
+
+def _weights(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+    table = diagnosis[diagnosis["diagnostic"] == "weight per target"]
+    names = [name for name in _order(diagnosis) if name in set(table["test_set"])]
+    ax.set_yscale("log")
+    ax.axhline(1.0, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
+    _by_source(ax, table, colours, names)
+    ticks = [0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10]
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    _categories(ax, names)
+    return []
+
+
+def _biases(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+    found = [name for name in BIASES if (diagnosis["diagnostic"] == name).any()]
+    names = [
+        n
+        for n in _order(diagnosis)
+        if ((diagnosis["test_set"] == n) & diagnosis["diagnostic"].isin(found)).any()
+    ]
+    for i, name in enumerate(found):
+        part = diagnosis[diagnosis["diagnostic"] == name]
+        x = np.array([names.index(str(t)) for t in part["test_set"]]) + _spread(len(found), i)
+        colour, marker, filled, _ = BIASES[name]
+        _points(ax, x, part, colour, marker, filled)
+    ax.axhline(0.0, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
+    ax.set_ylabel("predicted − measured")
+    _categories(ax, names)
+    return found
