@@ -9,7 +9,7 @@ import threading
 import warnings
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,10 @@ from empirical.shards import Sample, UnreadableSample, decode_pair
 _OPEN_FILES = 64
 _WIDEST_GAP = 1 << 16  # bytes between members that are read along rather than skipped by a second read
 CHECKSUM = "sample differs from what was indexed (checksum)"
+
+
+DecodedBatch = tuple[np.ndarray, list[str], list[tuple[int, str]]]
+"""Images uint8 (n, 3, S, S), captions, and what could not be read as (place in the batch, reason): zeros and "" there."""
 
 
 class _OpenFiles:
@@ -131,3 +135,21 @@ def read_indexed_pairs(
         raise DataError(f"no readable image-text pair among the indexed samples: {account.summary()}")
     stacked = np.stack(images) if images else np.empty((0, 3, image_size, image_size), np.uint8)
     return Pairs(stacked, captions, keys, None, account, metadata if any(metadata) else None)
+
+
+_SHARED = SampleReader()  # one per process: its files stay open from batch to batch
+
+
+def decode_batch(locations: Sequence[Location], image_size: int) -> DecodedBatch:
+    """Read and decode samples, one after the other; runs in threads and in worker processes.
+
+    Raises: DataError when a shard is gone.
+    """
+    images = np.zeros((len(locations), 3, image_size, image_size), np.uint8)
+    captions, failures = [""] * len(locations), []
+    for at, location in enumerate(locations):
+        try:
+            images[at], captions[at], _ = decode_pair(_SHARED.sample(location), image_size)
+        except UnreadableSample as reason:
+            failures.append((at, str(reason)))
+    return images, captions, failures
