@@ -225,9 +225,10 @@ def member(sample: Sample, suffixes: Sequence[str]) -> bytes | None:
     return None
 
 
-def decode_image(data: bytes, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
+def decode_image(data: bytes, image_size: int, border: int = 0) -> UInt8[np.ndarray, "3 size size"]:
     """RGB image with its shorter side resized to `image_size` (bicubic) and the centre cropped, as open_clip evaluates.
 
+    `border` pixels are cut off on every side first (ObjectNet's images have a red frame).
     Raises: UnreadableSample for files that PIL cannot read, and for those above PIL's limit on pixels.
     """
     try:
@@ -244,6 +245,10 @@ def decode_image(data: bytes, image_size: int) -> UInt8[np.ndarray, "3 size size
         raise
     except Exception as error:  # PIL's plugins raise OSError, SyntaxError, struct.error, ... on damaged files
         raise UnreadableSample("image is damaged or of an unknown format") from error
+    if border:
+        if 2 * border >= min(image.size):
+            raise UnreadableSample("image is smaller than its border")
+        image = image.crop((border, border, image.width - border, image.height - border))
     return to_square(image, image_size)
 
 
