@@ -38,14 +38,14 @@ def clean_url(value: object) -> str:
     if len(url) > _LONGEST_URL:
         raise UnusableRow(f"URL of more than {_LONGEST_URL} characters")
     if _PLAIN_URL.match(url):
-        return _checked(url, url)
+        return _checked(url, plain=True)
     url = url.replace("\t", "").replace("\n", "").replace("\r", "")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in url):
         raise UnusableRow("URL with control characters")
-    return _checked(url, value)
+    return _checked(url, plain=False)
 
 
-def _checked(url: str, value: str) -> str:
+def _checked(url: str, plain: bool) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -55,7 +55,7 @@ def _checked(url: str, value: str) -> str:
         raise UnusableRow("URL is not http or https")
     if not host:
         raise UnusableRow("URL without a host")
-    if url is value:
+    if plain:
         return url
     if "@" in parts.netloc:
         raise UnusableRow("URL with a user name")

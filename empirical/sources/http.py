@@ -239,7 +239,7 @@ class _Rules(urllib.request.BaseHandler):
         if any(part in request.full_url for part in self.rules.placeholder_urls):
             raise RefusedReply("leads to a placeholder")
         if self.rules.user_agent:
-            request.add_header("User-Agent", self.rules.user_agent)
+            request.add_unredirected_header("User-agent", self.rules.user_agent)
         return request
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:

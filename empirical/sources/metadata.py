@@ -8,8 +8,9 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 from empirical.arrays import ReadAccount
 from empirical.errors import DataError
@@ -64,11 +65,11 @@ def metadata_files(paths: Sequence[str | Path], suffixes: Sequence[str]) -> list
     return found
 
 
-def open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> BufferedIOBase:
     """Open a file to read bytes, through gzip where its first bytes say so, whatever its name."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
+    return gzip.GzipFile(path, "rb") if zipped else path.open("rb")
 
 
 def read_lines(path: Path, account: ReadAccount) -> Iterator[tuple[int, bytes]]:

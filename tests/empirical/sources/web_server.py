@@ -49,7 +49,7 @@ GOOD = encoded(picture(1), quality=95)
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: "Web"
+    server: "Web"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def log_message(self, format: str, *args: object) -> None:
         pass
