@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from webdataset.writer import TarWriter
 
 from empirical.arrays import ReadAccount
 from empirical.errors import DataError, StudyError
 from empirical.records import read_json, write_atomically
-from empirical.shards import UnreadableSample, decode_text, read_samples
 from empirical.sources.reasons import PLACEHOLDER
 
 TABLE_COLUMNS = ("key", "status", "error_message", "sha256", "caption", "width", "height", "row", "url")
@@ -119,6 +117,8 @@ def check_shard(files: ShardFiles, rows: Sequence[int], *, allow_lost: bool = Fa
 
 def _keys_in(path: Path, expected: dict[str, tuple[str, tuple[int, int]]]) -> set[str]:
     """Keys of the pairs in a tar, each checked against its caption and size; raises DamagedShard."""
+    from empirical.shards import UnreadableSample, decode_text, read_samples
+
     account, keys = ReadAccount(), set()
     try:
         for sample in read_samples(str(path), account):
@@ -148,6 +148,9 @@ def drop_placeholders(files: ShardFiles, sha256s: Collection[str]) -> int:
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from webdataset.writer import TarWriter
+
+    from empirical.shards import read_samples
 
     if not sha256s or not files.tar.exists():
         return 0
