@@ -174,7 +174,7 @@ def main() -> int:
 def run(arguments: Arguments) -> int:
     """Download, write the card, print the summary; returns the exit status: 1 when nothing could be fetched."""
     from empirical.sources.data_card import write_data_card
-    from empirical.sources.download import download_source
+    from empirical.sources.download import download_source, index_shards
     from empirical.sources.specs import SOURCES
 
     if SOURCES[arguments.source].polite and not (arguments.contact or arguments.user_agent):
@@ -198,7 +198,9 @@ def run(arguments: Arguments) -> int:
         print(f"{request.account['asked']:,} rows in {request.table}")
         print("Next: the same command without --table-only")
         return 0
+    shown.say("summing up")
     card, written = write_data_card(request)
+    index = index_shards(request)
     download = card["download"]
     print(
         f"{download['fetched']:,} of {download['asked']:,} pairs fetched, in {card['shards']['count']:,} shards"
@@ -208,7 +210,7 @@ def run(arguments: Arguments) -> int:
     if len(download["failed"]) > 8:
         print(f"  ... and {len(download['failed']) - 8} other reasons")
     print("\nWritten:")
-    for path in (arguments.out / "shards", *written):
+    for path in (arguments.out / "shards", *([index] if index else []), *written):
         print(f"  {path}")
     if not download["fetched"]:
         print(

@@ -10,8 +10,10 @@ downloaded; one that is not whole is removed and done again. The same command go
 """
 
 import contextlib
+import importlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +131,15 @@ def require_img2dataset() -> None:
         )
 
 
+def index_shards(request: Request) -> Path | None:
+    """Index every sample of the shards in `OUT/index`; None where there is no shard, or nothing to index with."""
+    shards = request.folder / "shards"
+    if importlib.util.find_spec("empirical.index_building") is None or not any(shards.glob("*.tar")):
+        return None
+    importlib.import_module("empirical.index_building").build_index(str(shards), request.folder / "index")
+    return request.folder / "index"
+
+
 # ---------------------------------------------------------------- planning
 
 
@@ -198,6 +209,7 @@ def _download_all(request: Request, settings: Settings, say: Callable[[str], Non
                         f"img2dataset ended with status {status} and finished no shard; the end of {log}:\n{_tail(log)}"
                     )
             if not settled.todo:
+                shutil.rmtree(request.folder / "shards" / "_unfinished", ignore_errors=True)
                 return
         shown = "; ".join(settled.damage.get(i, "not finished") for i in list(settled.todo)[:3])
         raise StudyError(

@@ -190,7 +190,7 @@ class _Patience(urllib.request.BaseHandler):
         self.lock = threading.Lock()
 
     def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
-        while (wait := self.not_before.get(request.host, 0.0) - time.monotonic()) > 0:
+        while (wait := self.not_before.get(_host(request), 0.0) - time.monotonic()) > 0:
             time.sleep(wait)
         return request
 
@@ -205,13 +205,17 @@ class _Patience(urllib.request.BaseHandler):
         fp.close()
         with self.lock:
             until = time.monotonic() + wait
-            self.not_before[req.host] = max(until, self.not_before.get(req.host, 0.0))
+            self.not_before[_host(req)] = max(until, self.not_before.get(_host(req), 0.0))
         req.tried = tried + 1
         return self.parent.open(req, timeout=req.timeout)
 
     def http_error_503(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
         # Without a time to come back it may be this one file: not worth keeping its host waiting.
         return self.http_error_429(req, fp, code, msg, headers) if headers.get("retry-after") else None
+
+
+def _host(request: urllib.request.Request) -> str:
+    return urlsplit(request.full_url).netloc  # `request.host` is the proxy's, where there is one
 
 
 def _retry_after(value: str | None) -> float | None:

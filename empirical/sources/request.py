@@ -123,7 +123,12 @@ def open_request(
     wanted, path = _wanted(selection, inputs), folder / "request.json"
     if path.exists():
         value = read_json(path)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
+        parts = {"wanted": dict, "inputs": list, "account": dict, "passes": list}
+        if (
+            not isinstance(value, dict)
+            or value.get("format") != FORMAT
+            or not all(isinstance(value.get(name), kind) for name, kind in parts.items())
+        ):
             raise StudyError(f"{path}: not a request of format {FORMAT}; choose another --out")
         if value["wanted"] != wanted:
             other = [key for key in wanted if wanted[key] != value["wanted"].get(key)]

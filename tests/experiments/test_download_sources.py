@@ -19,8 +19,14 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "empirical" / "sources"))
 
-from metadata_cases import wit_row, write_headerless, write_laion, write_redcaps, write_wit  # noqa: E402
-from web_server import Web, encoded, picture  # noqa: E402
+from metadata_cases import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    wit_row,
+    write_headerless,
+    write_laion,
+    write_redcaps,
+    write_wit,
+)
+from web_server import Web, encoded, picture  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 pytest.importorskip("img2dataset", reason="pip install -e '.[download]', with Python 3.11 or 3.12")
 
@@ -91,17 +97,12 @@ def test_wit_is_asked_for_politely(web: Web, tmp_path: Path) -> None:
 
 def test_laion_columns_arrive_in_the_shards(web: Web, tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
-    pairs: list[tuple[str | None, str | None]] = [
-        (f"{web.root}/wide", "wide"),
-        (f"{web.root}/small", None),
-        (f"{web.root}/small", "small"),
-    ]
-    write_laion(tmp_path / "parts" / "part-0.parquet", pairs)
+    urls = [f"{web.root}/{name}" for name in ("wide", "small", "noai", "good/9")]
     write_laion(
-        tmp_path / "parts" / "part-1.parquet",
-        [(urls[2], "noai"), (urls[3], "unsafe")],
-        ["UNLIKELY", "NSFW"],
+        tmp_path / "parts" / "part-0.parquet", [(urls[0], "wide"), (urls[1], None), (urls[1], "small")]
     )
+    unsafe = [(urls[2], "noai"), (urls[3], "unsafe")]
+    write_laion(tmp_path / "parts" / "part-1.parquet", unsafe, ["UNLIKELY", "NSFW"])
     run("laion", tmp_path / "parts", "--out", tmp_path / "out", "--shorter-side", "100", "--honour-noai")
     assert sizes(tmp_path / "out") == {"wide": (400, 100), "small": (40, 30)}
     outcomes = pd.read_parquet(tmp_path / "out" / "shards" / "00000.parquet").set_index("caption")

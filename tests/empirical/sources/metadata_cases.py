@@ -1,6 +1,7 @@
 """Small metadata files in the six formats."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,13 +27,13 @@ def write_headerless(path: Path, pairs: list[tuple[str, str]]) -> Path:
 
 
 def write_laion(
-    path: Path, pairs: list[tuple[str | None, str | None]], nsfw: list[str | None] | None = None
+    path: Path, pairs: Sequence[tuple[str | None, str | None]], nsfw: Sequence[str | None] | None = None
 ) -> Path:
     table = {
         "SAMPLE_ID": list(range(len(pairs))),
         "URL": [url for url, _ in pairs],
         "TEXT": [caption for _, caption in pairs],
-        "NSFW": nsfw or ["UNLIKELY"] * len(pairs),
+        "NSFW": list(nsfw or ["UNLIKELY"] * len(pairs)),
         "similarity": [0.3 + i / 100 for i in range(len(pairs))],
     }
     pq.write_table(pa.table(table), path)
