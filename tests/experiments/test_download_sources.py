@@ -40,7 +40,7 @@ def web() -> Iterator[Web]:
 
 def command(*arguments: object) -> list[str]:
     script = ROOT / "experiments" / "download_sources.py"
-    return [sys.executable, str(script), *map(str, arguments), "--threads", "4", "--timeout", "2"]
+    return [sys.executable, str(script), *map(str, arguments), "--threads", "4", "--timeout", "4"]
 
 
 def run(*arguments: object, status: int = 0) -> str:

@@ -25,7 +25,7 @@ from empirical.sources.request import Request, Selection, open_request
 pytest.importorskip("img2dataset", reason="pip install -e '.[download]', with Python 3.11 or 3.12")
 
 PLACEHOLDER = hashlib.sha256(REMOVED).hexdigest()
-RULES = HttpRules(timeout=2.0, total_timeout=3.0, longest_wait=5.0, max_bytes=4 << 20)
+RULES = HttpRules(timeout=4.0, total_timeout=5.0, longest_wait=5.0, max_bytes=4 << 20)
 SETTINGS = Settings(http=RULES, threads=16, processes=1, placeholders=(PLACEHOLDER,))
 SELECTION = Selection("cc12m", samples_per_shard=25)
 

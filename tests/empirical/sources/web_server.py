@@ -45,6 +45,7 @@ def png_of(width: int, height: int) -> bytes:
 
 REMOVED = encoded(picture(99, (16, 8)), "PNG")
 GOOD = encoded(picture(1), quality=95)
+ZIP_BOMB = gzip.compress(bytes(20 << 20), 1)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -117,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         elif name == "zipped":
             self.reply(gzip.compress(GOOD), Content_Encoding="gzip")
         elif name == "zip-bomb":
-            self.reply(gzip.compress(bytes(100_000_000)), Content_Encoding="gzip")
+            self.reply(ZIP_BOMB, Content_Encoding="gzip")
         elif name == "noai":
             self.reply(GOOD, X_Robots_Tag="noai, noimageai")
         elif name == "cut":
