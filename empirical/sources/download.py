@@ -3,6 +3,7 @@
     OUT/request.json, table/      what was asked for, and the clean table of URLs and captions
     OUT/shards/00000.tar, ...     the pairs (.jpg, .txt, .json); 00000.parquet says what became of every row
     OUT/verified.json             the shards that were checked, with size and time of their files
+    OUT/index/                    where every sample lies in them
     OUT/data_card.json, .md, .png what came of it all
 
 Downloads are img2dataset's, in a process of its own. Each shard is checked when it is finished, while others are being

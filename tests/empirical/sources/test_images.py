@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from web_server import encoded, picture, png_of
@@ -101,6 +101,17 @@ SEEDS = [encoded(PICTURE, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP"
 
 @given(st.sampled_from(SEEDS), st.data())
 def test_damaged_files_are_refused_or_decoded_never_anything_else(seed: bytes, data: st.DataObject) -> None:
+    damage_and_prepare(seed, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(st.sampled_from(SEEDS), st.data())
+def test_ten_thousand_damaged_files(seed: bytes, data: st.DataObject) -> None:
+    damage_and_prepare(seed, data)
+
+
+def damage_and_prepare(seed: bytes, data: st.DataObject) -> None:
     broken = bytearray(seed)
     for _ in range(data.draw(st.integers(1, 8))):
         broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
