@@ -193,7 +193,12 @@ def _add_pass(request: Request, rows: np.ndarray) -> None:
 def _download_all(request: Request, settings: Settings, say: Callable[[str], None], tell: Teller) -> None:
     """Download until every shard is whole."""
     plans = plan_shards(request)
-    (request.folder / "shards").mkdir(parents=True, exist_ok=True)
+    shards = request.folder / "shards"
+    shards.mkdir(parents=True, exist_ok=True)
+    for leftover in shards.glob(
+        ".*.tmp.*"
+    ):  # of a shard that was being rewritten when its process was killed
+        leftover.unlink()
     settled = Settled(request.folder / "verified.json", plans, settings.placeholders)
     try:
         for attempt in range(_ATTEMPTS):
@@ -210,7 +215,7 @@ def _download_all(request: Request, settings: Settings, say: Callable[[str], Non
                         f"img2dataset ended with status {status} and finished no shard; the end of {log}:\n{_tail(log)}"
                     )
             if not settled.todo:
-                shutil.rmtree(request.folder / "shards" / "_unfinished", ignore_errors=True)
+                shutil.rmtree(shards / "_unfinished", ignore_errors=True)
                 return
         shown = "; ".join(settled.damage.get(i, "not finished") for i in list(settled.todo)[:3])
         raise StudyError(

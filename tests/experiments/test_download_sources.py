@@ -40,7 +40,7 @@ def web() -> Iterator[Web]:
 
 def command(*arguments: object) -> list[str]:
     script = ROOT / "experiments" / "download_sources.py"
-    return [sys.executable, str(script), *map(str, arguments), "--threads", "4", "--timeout", "4"]
+    return [sys.executable, str(script), *map(str, arguments), "--timeout", "4"]
 
 
 def run(*arguments: object, status: int = 0) -> str:
@@ -81,16 +81,17 @@ def test_redcaps_is_shuffled_and_shrunk_but_never_enlarged(web: Web, tmp_path: P
 
 
 def test_wit_is_asked_for_politely(web: Web, tmp_path: Path) -> None:
-    rows = [wit_row(f"{web.root}/good/{i}", f"caption {i}", "en" if i % 2 else "fr") for i in range(6)]
+    rows = [wit_row(f"{web.root}/pause/{i}", f"caption {i}", "en" if i % 2 else "fr") for i in range(32)]
     write_wit(tmp_path / "w.tsv", rows)
     arguments = ("wit", tmp_path / "w.tsv", "--out", tmp_path / "out")
     assert "add --contact" in run(*arguments, "--table-only")
     printed = run(*arguments, "--contact", "lab@example.org", "--shorter-side", "12", status=2)
     assert "another request (different: shorter_side)" in printed
+    web.most_at_once = 0
     run(*arguments, "--contact", "lab@example.org")
-    assert set(sizes(tmp_path / "out")) == {"1", "3", "5"}
-    agents = {web.agents[f"/good/{i}"] for i in (1, 3, 5)}
-    (agent,) = agents
+    assert set(sizes(tmp_path / "out")) == {str(i) for i in range(1, 32, 2)}
+    assert 1 <= web.most_at_once <= 4
+    (agent,) = {web.agents[f"/pause/{i}"] for i in range(1, 32, 2)}
     assert agent.startswith("quality-not-quantity/")
     assert agent.endswith("(contact: lab@example.org)")
 

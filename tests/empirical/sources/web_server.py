@@ -77,12 +77,19 @@ class Handler(BaseHTTPRequestHandler):
             count = self.server.seen[path]
             self.server.agents[path] = self.headers.get("User-Agent", "")
             self.server.times.setdefault(path, []).append(time.monotonic())
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the other end has had enough
             self.answer(path, count)
+        with self.server.lock:
+            self.server.at_once -= 1
 
     def answer(self, path: str, count: int) -> None:
         name = path.strip("/").split("/")[0]
         if name == "good":
+            self.reply(encoded(picture(int(path.rsplit("/", 1)[1])), quality=95))
+        elif name == "pause":
+            self.server.closing.wait(0.2)
             self.reply(encoded(picture(int(path.rsplit("/", 1)[1])), quality=95))
         elif name in self.server.bodies:
             self.reply(self.server.bodies[name])
@@ -162,6 +169,7 @@ class Web(ThreadingHTTPServer):
         self.closing = threading.Event()
         self.seen: Counter[str] = Counter()
         self.agents: dict[str, str] = {}
+        self.at_once = self.most_at_once = 0
         self.times: dict[str, list[float]] = {}
         self.bodies: dict[str, bytes] = {}
         self.root = f"http://127.0.0.1:{self.server_address[1]}"
