@@ -41,9 +41,11 @@ class Accuracies(JsonFile):
         evaluating_seconds: from the first test set's folder to the last one's accuracy; libraries and model are loaded.
         versions: of the libraries.
         seconds: wall clock of the whole process.
+        cpu_seconds: processor seconds of it and its own processes.
     """
 
     accuracy: dict[str, float]
     evaluating_seconds: float
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = float("nan")
+    cpu_seconds: float = float("nan")

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, TypeVar
 
 from empirical.errors import DataError, StudyError
 
@@ -40,6 +40,11 @@ HERE = PeerEnvironment()
 """This process's own interpreter and path."""
 
 
+Read = TypeVar(
+    "Read", bound="JsonFile"
+)  # Self would do, but runtime type checkers know it only inside decorated classes
+
+
 class JsonFile(DataclassInstance):
     """What a dataclass needs to go from one process to another as a JSON file."""
 
@@ -48,7 +53,7 @@ class JsonFile(DataclassInstance):
         path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls: type[Read], path: Path) -> Read:
         """What `write` wrote.
 
         Raises:
@@ -65,10 +70,22 @@ def row(name: str, device: str, ours: float, peer_name: str, peer: float) -> dic
     return dict(zip(COLUMNS, (name, device, ours, peer_name, peer, peer / ours), strict=True))
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a process took: seconds on the wall clock, and processor seconds of it and its own processes together.
+
+    The processor's seconds hardly change when the machine does something else besides. They are NaN on Windows, and those
+    of all processes when several run at once.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
 def run_driver(
     module: str, folder: Path, threads: int, environment: PeerEnvironment = HERE, way_out: str = ""
-) -> float:
-    """Run `python -m module folder/task.json folder` until it has written folder/outcome.json; its wall clock in seconds.
+) -> Spent:
+    """Run `python -m module folder/task.json folder` until it has written folder/outcome.json, and time it.
 
     Args:
         module: of this package; its output goes to folder/log.txt.
@@ -87,12 +104,21 @@ def run_driver(
         "MKL_NUM_THREADS": str(threads),
     }
     command = [environment.python, "-m", module, str(folder / "task.json"), str(folder)]
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _children_cpu_seconds()
     with (folder / "log.txt").open("wb") as log:
         done = subprocess.run(command, env=variables, stdout=log, stderr=subprocess.STDOUT, check=False)
-    seconds = time.perf_counter() - started
+    spent = Spent(time.perf_counter() - started, _children_cpu_seconds() - used)
     if done.returncode or not (folder / "outcome.json").is_file():
         lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         said = lines[-1] if lines else "no output"
         raise StudyError(f"{module} failed: {said} (log in {folder / 'log.txt'}){way_out}")
-    return seconds
+    return spent
+
+
+def _children_cpu_seconds() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -26,7 +26,9 @@ def main() -> None:
     started = time.perf_counter()
     for name, root in task.test_sets.items():
         test_set = load_test_set(name, root, side)
-        classifier = zero_shot_classifier(model, words, test_set.class_names, test_set.templates, task.device)
+        classifier = zero_shot_classifier(
+            model, words, test_set.class_names, test_set.templates or [], task.device
+        )
         logits = zero_shot_logits(model, classifier, test_set.images, task.device, task.batch_size)
         found[name] = num_correct(logits, test_set.labels) / len(test_set)
     seconds = time.perf_counter() - started

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -54,10 +54,12 @@ class Compared:
         )
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of COLUMNS: end to end, and the steady state as seconds for 1,000 images."""
+        """Rows of COLUMNS: end to end by the clock and by the processors, and the steady state as seconds for 1,000 images."""
         device = self.task.device
         ours, peer = median(o.seconds for o in self.ours), median(o.seconds for o in self.peer)
         yield row(f"{self.name}, end to end", device, ours, PEER, peer)
+        ours, peer = median(o.cpu_seconds for o in self.ours), median(o.cpu_seconds for o in self.peer)
+        yield row(f"{self.name}, end to end, processor seconds", device, ours, PEER, peer)
         ours, peer = (
             1000 / median(o.images_per_second for o in outcomes) for outcomes in (self.ours, self.peer)
         )
@@ -109,8 +111,8 @@ def _run(
 ) -> Outcome:
     folder.mkdir(parents=True)
     task.write(folder / "task.json")
-    seconds = run_driver(f"{__package__}.{driver}", folder, task.threads, environment, way_out)
-    return replace(Outcome.read(folder / "outcome.json"), seconds=seconds)
+    spent = run_driver(f"{__package__}.{driver}", folder, task.threads, environment, way_out)
+    return replace(Outcome.read(folder / "outcome.json"), **asdict(spent))
 
 
 def compare_trainers(

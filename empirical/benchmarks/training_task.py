@@ -61,6 +61,7 @@ class Outcome(JsonFile):
         samples_per_epoch: images seen in each.
         losses: each epoch's mean contrastive loss in nats.
         versions: of the libraries that computed.
+        cpu_seconds: processor seconds of it and its own processes.
     """
 
     epoch_seconds: list[float]
@@ -68,6 +69,7 @@ class Outcome(JsonFile):
     losses: list[float]
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = float("nan")
+    cpu_seconds: float = float("nan")
 
     @property
     def images_per_second(self) -> float:
