@@ -35,7 +35,8 @@ def caption(records: Records) -> Caption:
         numbers[key] = interval(row["slope"], row["slope_low"], row["slope_high"])
     text = (
         "A pool of alt-text pairs with shuffled captions, what the CLIPs of other sources keep of it, and these sources "
-        "themselves: Theorem 3 expects what passes a filter to inherit the filter's slope in part. Slopes of the d′ rays, 95% intervals: "
+        "themselves: Theorem 3 expects what passes a filter to inherit the filter's slope in part. Slopes of the d′ rays, 95% "
+        "intervals: "
         + "; ".join(f"{key.removeprefix('slope ').replace('_', ' ')} {{{key}}}" for key in numbers)
         + "."
     )

@@ -77,12 +77,13 @@ def main() -> int:
 
 def draw_figures(arguments: Arguments) -> None:
     """Draw the figures asked for, and write the captions; what records lack is said as a note."""
-    folders = replaced_records(arguments.records)
+    folders: dict[str, str | Path] = dict(replaced_records(arguments.records))
     arguments.out.mkdir(parents=True, exist_ok=True)
     captions: dict[str, tuple[Caption, str]] = {}
     for name in arguments.only or FIGURES:
         module = module_of(name)
-        records = Records(folders[module.STUDY] if module.STUDY in folders else module.STUDY)
+        study: str = module.STUDY
+        records = Records(folders.get(study, study))
         try:
             module.draw(records, arguments.out / name)
             if arguments.captions:

@@ -90,13 +90,15 @@ def on_page(page: Page) -> Iterator[Page]:
         _PAGE.reset(token)
 
 
-def pt(size: float) -> float:
+def pt(size: float | int) -> float | int:
     """A text size of the screen's design, in points, as large as the page's text makes it (never under 5 points)."""
     page = current_page()
     return size if page.width is None else max(5.0, size * page.text_scale)
 
 
-def figure_size(width: float, height: float, rows: int = 1, extra: float = 0.0) -> tuple[float, float]:
+def figure_size(
+    width: float | int, height: float | int, rows: int = 1, extra: float | int = 0.0
+) -> tuple[float, float]:
     """Inches of a figure: (width, height) on the screen; on a page its width and `rows` rows of panels plus `extra`."""
     page = current_page()
     if page.width is None:
@@ -107,7 +109,12 @@ def figure_size(width: float, height: float, rows: int = 1, extra: float = 0.0) 
 
 
 def panels(
-    rows: int, columns: int, size: tuple[float, float], extra: float = 0.0, flow: bool = False, **kwargs: Any
+    rows: int,
+    columns: int,
+    size: tuple[float | int, float | int],
+    extra: float | int = 0.0,
+    flow: bool = False,
+    **kwargs: Any,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with rows x columns panels, returned in reading order; a page may break each row in several.
 

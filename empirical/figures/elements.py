@@ -66,12 +66,12 @@ def mixture_label(sources: str) -> str:
 
 def mixture_marker(
     ax: Axes,
-    x: float,
-    y: float,
+    x: float | int,
+    y: float | int,
     shares: Mapping[str, float],
     colours: Mapping[str, str],
-    size: float = 6.0,
-    zorder: float = 6.0,
+    size: float | int = 6.0,
+    zorder: float | int = 6.0,
 ) -> None:
     """A pie of the sources' colours with a thin white rim at (x, y), `size` points across; slices are the shares."""
     # The rim lies under the slices, half a point wider: it parts neighbours without eating into thin slices.
