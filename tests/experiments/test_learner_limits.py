@@ -11,7 +11,7 @@ import pytest
 
 from experiments import learner_limits
 from experiments.learner_limits import Arguments, check, run, summary
-from paper_figures.committed import RECORDS, read_table
+from paper_figures.committed import RECORDS, Records
 from theory.learner_limits import LimitLearner, jobs, mixtures, with_predictions
 from theory.learner_limits_trials import Moments, batch_size, simulate
 from theory.learner_limits_verdict import verdict, z_scores
@@ -23,7 +23,7 @@ CELL = ["mixture", "learner", "samples_per_feature", "penalty", "target", "d"]
 def record() -> pd.DataFrame:
     if not (RECORDS / "learner_limits").exists():
         pytest.skip("no record of the limits is committed")
-    return read_table("learner_limits", "learner_limits")
+    return Records("learner_limits")["learner_limits"]
 
 
 def test_the_record_covers_what_it_should(record):

@@ -85,9 +85,7 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
         drawn = ax.contour(
             x, y, values, np.log10(levels), colors=_COLOURS[region], linewidths=1, linestyles=":"
         )
-        ax.clabel(
-            drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=pt(7), manual=places
-        )
+        ax.clabel(drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=pt(7), manual=places)
     for region, rows in checks.groupby("region_simulated"):
         good = rows["region"] == rows["region_simulated"]
         for mask, marker in ((good & rows["is_clear"], "o"), (good & ~rows["is_clear"], "d"), (~good, "X")):
