@@ -20,6 +20,7 @@ SIMULATED = "dilution_sim"
 MADE_BY = {
     "clip_mixtures": "python experiments/clip_mixtures.py && python -m paper_figures.keep runs/clip_mixtures",
     "dilution_sim": "python experiments/dilution_sim.py && python -m paper_figures.keep runs/dilution_sim",
+    "learner_limits": "python experiments/learner_limits.py && python -m paper_figures.keep runs/learner_limits",
 }
 """Records -> the command that makes them."""
 
