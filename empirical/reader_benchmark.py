@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from empirical.benchmarks.fresh_process import COLUMNS as COLUMNS
 from empirical.errors import StudyError
 from empirical.index_building import build_index
 from empirical.indexed_reader import SampleReader
 from empirical.shard_index import ShardIndex
 from empirical.shards import Sample, decode_pair, write_pairs
-
-COLUMNS = ("name", "device", "ours_seconds", "peer", "peer_seconds", "ratio")
 
 
 def write_benchmark_shards(folder: Path, num_samples: int, image_size: int, seed: int) -> list[str]:

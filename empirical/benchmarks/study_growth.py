@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from empirical.benchmarks.fresh_process import COLUMNS
 from empirical.progress import StudyProgress
 from empirical.records import processor_name
 from empirical.results import write_results
 from empirical.scheduler import Task, run_tasks
 from empirical.study import finished_runs, run_study, tasks_to_do
 from empirical.study_plan import StudyOptions, plan_study
-
-COLUMNS = ("name", "device", "ours_seconds", "peer", "peer_seconds", "ratio")
 
 SEEDS = (1, 5, 22)
 """Seeds of the studies; each brings 9 runs (4 single, 1 mixture, 2 ensembles, 2 pools) and its own data."""
