@@ -10,6 +10,7 @@ from empirical.errors import DataError
 from empirical.published import (
     DEFAULT_COLUMNS,
     DEFAULT_GROUPS,
+    REFERENCE_SUBSETS,
     TEST_SETS,
     accuracies_of_groups,
     group_rows,
@@ -212,6 +213,6 @@ def test_open_clips_own_table():
 def test_another_table_through_a_column_mapping():
     columns = {"model": "model", "pretrained": "model", "imagenet": "val", "imagenet_r": "imagenet-r"}
     table = read_published(TESTBED, columns, percent=True)
-    assert table.test_sets == ("imagenet", "imagenet_r")
+    assert table.test_sets == ("imagenet", "imagenet_r", *REFERENCE_SUBSETS)
     trends = fit_trends(accuracies_of_groups(table, {"ResNets": r"^resnet\d"}), "imagenet")
     assert set(trends["shift"]) == {"imagenet_r"}
