@@ -7,6 +7,7 @@ other formats and several files at once. `TEST_SETS` holds each test set's own n
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,16 @@ def read_published(
 
 
 def read_csv_cells(path: Path) -> pd.DataFrame:
-    """A CSV file as text cells; raises DataError for a file that is no such thing."""
+    """A CSV file as text cells; raises DataError for a file that is no such thing, or has rows longer than its header."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # index_col: pandas would otherwise take the first cell of longer rows for an index and shift the others.
+            return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{path}: a row has more cells than the header; quote cells that hold a comma"
+        ) from error
     except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: cannot be read as a CSV file ({error})") from error
 
@@ -150,6 +158,8 @@ def assemble(rows: pd.DataFrame, origin: str, notes: Sequence[str] = ()) -> Publ
     Raises DataError, naming `origin`, if no row is left.
     """
     test_sets = tuple(role for role in KNOWN_SETS if role in rows)
+    if REFERENCE not in test_sets:
+        raise DataError(f"{origin}: no result on {TEST_SETS[REFERENCE].label}, which every trend needs")
     kept, dropped = _without_duplicates(rows.reset_index(drop=True), test_sets)
     if kept.empty:
         reasons = f": {dropped[0]}" + (", ..." if len(dropped) > 1 else "") if dropped else ""

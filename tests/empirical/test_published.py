@@ -188,6 +188,15 @@ def test_groups_that_cannot_work_are_refused(tmp_path, groups, message):
         group_rows(table, groups)
 
 
+def test_rows_longer_than_the_header_are_refused_not_shifted(tmp_path):
+    path = write_table(tmp_path / "r.csv", ROWS)
+    path.write_text(
+        "".join(line + ",0.5\n" if i else line + "\n" for i, line in enumerate(path.read_text().splitlines()))
+    )
+    with pytest.raises(DataError, match=r"r\.csv: a row has more cells than the header"):
+        read_published(path)
+
+
 def test_a_file_that_is_no_table(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_published(tmp_path / "absent.csv")
