@@ -1,7 +1,8 @@
 """Straight lines through points that carry errors in both coordinates.
 
 Use `fit_line` for a line (slope and intercept) or a ray through the origin; it returns a `LineFit`, which knows its
-intervals and can be read at any place. `empirical.robustness` applies it to tables of accuracies.
+intervals and can be read at any place. `empirical.robustness` applies it to tables of accuracies; `empirical.plane_fits`
+does the same for several x.
 """
 
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def fit_line(
         b = parameters[1]
         known = y_stderr**2 + b**2 * x_stderr**2
         residual = y - design @ parameters
-        extra = _paule_mandel(residual, known, degrees)
+        extra = paule_mandel(residual, known, degrees)
         weight = 1.0 / np.maximum(known + extra, 1e-24)
         # York's step: move each point along its error direction to the line, then regress on the moved x.
         centre_x = 0.0 if through_origin else np.average(x, weights=weight)
@@ -139,7 +140,7 @@ def fit_line(
     )
 
 
-def _paule_mandel(residual: np.ndarray, known: np.ndarray, degrees: int) -> float:
+def paule_mandel(residual: np.ndarray, known: np.ndarray, degrees: int) -> float:
     """Extra variance tau^2 >= 0 that makes sum residual^2 / (known + tau^2) equal the degrees of freedom."""
 
     # The sum is convex and falls with tau^2: Newton's steps approach the root from below. The start is the root if all

@@ -147,11 +147,13 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
                 if rule == "lines":
                     fits = [lines.get((name, shift)) for name in shares]
                     place = ensemble if ensemble is not None and np.isfinite(ensemble.mean[ref]) else None
-                    ratio, at_ref, seeds, images = _lines(
+                    ratio, at_ref, seeds, images = ratio_by_lines(
                         weights, fits, parts, place, (ref, at), single_seeds
                     )
                 else:
-                    ratio, at_ref, gradients = _rule(rule, weights, values[1:], len(means.test_sets), ref, at)
+                    ratio, at_ref, gradients = ratio_by_rule(
+                        rule, weights, values[1:], len(means.test_sets), ref, at
+                    )
                     seeds = seed_variance(parts, gradients, single_seeds)
                     images = image_contributions(parts, gradients)
                 ratio = np.nan if vague_parts else ratio
@@ -174,10 +176,13 @@ def _near_zero(group: GroupMean, ref: int, seeds: SeedCovariance) -> bool:
     return not group.mean[ref] > 3 * np.sqrt(spread + group.image_stderr[ref] ** 2)
 
 
-def _rule(
+def ratio_by_rule(
     rule: str, p: np.ndarray, values: np.ndarray, num_sets: int, ref: int, at: int
 ) -> tuple[float, float, np.ndarray]:
-    """Ratio, place and gradient (S, T) of the ratio; values (S, 2) holds (d_s(ref), d_s(shift))."""
+    """Ratio, place and the ratio's gradient (S, T) by one of the rules but "lines"; values (S, 2) holds (d_s(ref), d_s(shift)).
+
+    p (S,) are the shares; ref and at number the reference and the shift among the T = num_sets test sets.
+    """
     x, y = values[:, 0], values[:, 1]
     if rule == "mediant":
         bottom, ratio = p @ x, (p @ y) / (p @ x)
@@ -202,7 +207,7 @@ def _rule(
     return float(ratio), float(place), gradients
 
 
-def _lines(
+def ratio_by_lines(
     p: np.ndarray,
     fits: Sequence[LineFit | None],
     parts: Sequence[GroupMean],

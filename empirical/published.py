@@ -1,12 +1,14 @@
 """Published tables of zero-shot accuracies, read into the project's tidy form.
 
 Use `read_published` for open_clip's `openclip_results.csv` or any CSV with one row per model (a mapping names its columns)
-and `accuracies_of_groups` for the table that `empirical.robustness.fit_trends` reads. `TEST_SETS` holds each test set's
-own number of classes and images, `DEFAULT_GROUPS` the groups of models of open_clip's table.
+and `accuracies_of_groups` for the table that `empirical.robustness.fit_trends` reads; `empirical.published_formats` reads the
+other formats and several files at once. `TEST_SETS` holds each test set's own number of classes and images,
+`REFERENCE_SUBSETS` ImageNet on the classes of a shift, `DEFAULT_GROUPS` the groups of models of open_clip's table.
 """
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +40,18 @@ TEST_SETS: dict[str, PublishedTestSet] = {
     "imagenet_a": PublishedTestSet("ImageNet-A", 200, 7500, "ImageNet-A"),
     "objectnet": PublishedTestSet("ObjectNet", 113, 18574, "ObjectNet"),
 }
+REFERENCE_SUBSETS: dict[str, PublishedTestSet] = {
+    "imagenet_on_r": PublishedTestSet("val-on-imagenet-r-classes", 200, 10000, "ImageNet, R's classes"),
+    "imagenet_on_a": PublishedTestSet("val-on-imagenet-a-classes", 200, 10000, "ImageNet, A's classes"),
+    "imagenet_on_objectnet": PublishedTestSet(
+        "val-on-objectnet-classes", 113, 6250, "ImageNet, ObjectNet's classes"
+    ),
+}
+"""ImageNet's validation images of a shift's classes alone, by imagenet-testbed's columns: references on equal terms."""
+
+KNOWN_SETS = TEST_SETS | REFERENCE_SUBSETS
 DEFAULT_COLUMNS: dict[str, str] = {"model": "name", "pretrained": "pretrained"} | {
-    role: test_set.column for role, test_set in TEST_SETS.items()
+    role: test_set.column for role, test_set in KNOWN_SETS.items()
 }
 """Role -> column of open_clip's CSV."""
 
@@ -68,12 +80,13 @@ class PublishedTable:
     """Rows that stay, with columns model, pretrained and one accuracy (a fraction) per test set; and what was dropped.
 
     dropped holds one sentence per row that was left out, with its reason. An accuracy that the file leaves empty is nan in
-    rows: that model is missing from that shift alone (`missing`).
+    rows: that model is missing from that shift alone (`missing`). notes are remarks on what the files hold besides.
     """
 
     rows: pd.DataFrame
     test_sets: tuple[str, ...]
     dropped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def missing(self) -> dict[str, list[str]]:
         """Models without an accuracy, per test set that lacks any."""
@@ -96,11 +109,27 @@ def read_published(
     Raises DataError for a file that cannot be read, a missing column (naming the ones there are), an unknown role, a
     value that is no number, or an accuracy outside [0, 1] (outside [0, 100] with `percent`), with file, row and value.
     """
-    path = Path(path)
+    return assemble(read_rows(Path(path), columns, percent), str(path))
+
+
+def read_csv_cells(path: Path) -> pd.DataFrame:
+    """A CSV file as text cells; raises DataError for a file that is no such thing, or has rows longer than its header."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # index_col: pandas would otherwise take the first cell of longer rows for an index and shift the others.
+            return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{path}: a row has more cells than the header; quote cells that hold a comma"
+        ) from error
+    except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: cannot be read as a CSV file ({error})") from error
+
+
+def read_rows(path: Path, columns: Mapping[str, str] | None = None, percent: bool = False) -> pd.DataFrame:
+    """The rows of `read_published` before any is left out: model, pretrained and a fraction (or nan) per test set found."""
+    table = read_csv_cells(path)
     asked = dict(columns or {})
     unknown = [role for role in asked if role not in DEFAULT_COLUMNS]
     if unknown:
@@ -109,18 +138,33 @@ def read_published(
     for role in ("model", "pretrained", REFERENCE, *asked):
         if mapping[role] not in table.columns:
             raise DataError(
-                f"{path}: no column {mapping[role]!r} for {role}; the columns are {', '.join(table.columns)}. "
+                f"{path}: no column {mapping[role]!r} for {role}; the columns are {', '.join(map(str, table.columns))}. "
                 f"Say which one it is with --column {role}=NAME"
             )
-    test_sets = tuple(role for role in TEST_SETS if mapping[role] in table.columns)
-    if len(test_sets) < 2:
+    test_sets = tuple(role for role in KNOWN_SETS if mapping[role] in table.columns)
+    if not any(role in TEST_SETS and role != REFERENCE for role in test_sets):
         raise DataError(
             f"{path}: no column of a shifted test set; map one with --column, for example imagenet_v2=NAME"
         )
     rows = pd.DataFrame({role: table[mapping[role]].str.strip() for role in ("model", "pretrained")})
     for role in test_sets:
         rows[role] = _accuracies(table[mapping[role]], path, mapping[role], percent)
-    return _without_duplicates(rows, test_sets, path)
+    return rows
+
+
+def assemble(rows: pd.DataFrame, origin: str, notes: Sequence[str] = ()) -> PublishedTable:
+    """A table of the rows that can be used; the others are told with their reason (see `read_published`).
+
+    Raises DataError, naming `origin`, if no row is left.
+    """
+    test_sets = tuple(role for role in KNOWN_SETS if role in rows)
+    if REFERENCE not in test_sets:
+        raise DataError(f"{origin}: no result on {TEST_SETS[REFERENCE].label}, which every trend needs")
+    kept, dropped = _without_duplicates(rows.reset_index(drop=True), test_sets)
+    if kept.empty:
+        reasons = f": {dropped[0]}" + (", ..." if len(dropped) > 1 else "") if dropped else ""
+        raise DataError(f"{origin}: no usable row ({len(rows)} rows read, all left out{reasons})")
+    return PublishedTable(kept, test_sets, dropped, tuple(notes))
 
 
 def _accuracies(cells: pd.Series, path: Path, column: str, percent: bool) -> np.ndarray:
@@ -147,8 +191,11 @@ def _accuracies(cells: pd.Series, path: Path, column: str, percent: bool) -> np.
     return values
 
 
-def _without_duplicates(rows: pd.DataFrame, test_sets: tuple[str, ...], path: Path) -> PublishedTable:
+def _without_duplicates(
+    rows: pd.DataFrame, test_sets: tuple[str, ...]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     dropped: list[str] = []
+    shifted = set(TEST_SETS) - {REFERENCE}
     keep = np.ones(len(rows), dtype=bool)
     there = set(zip(rows["model"], rows["pretrained"], strict=True))
     first_with: dict[tuple, str] = {}
@@ -161,7 +208,7 @@ def _without_duplicates(rows: pd.DataFrame, test_sets: tuple[str, ...], path: Pa
             reason = _BROKEN[(model, pretrained)]
         elif values[test_sets.index(REFERENCE)] is None:
             reason = f"no accuracy on {TEST_SETS[REFERENCE].label}, which every trend needs"
-        elif sum(value is not None for value in values) < 2:
+        elif all(value is None or role not in shifted for role, value in zip(test_sets, values, strict=True)):
             reason = "no accuracy under any shift"
         elif pretrained.endswith("_e31") and (model, pretrained.replace("_e31", "_e32")) in there:
             reason = "one epoch before the row _e32 of the same training run"
@@ -176,10 +223,7 @@ def _without_duplicates(rows: pd.DataFrame, test_sets: tuple[str, ...], path: Pa
         else:
             keep[i] = False
             dropped.append(f"{model} {pretrained}: {reason}")
-    kept = rows[keep].reset_index(drop=True)
-    if kept.empty:
-        raise DataError(f"{path}: no usable row ({len(rows)} rows read, all left out)")
-    return PublishedTable(kept, test_sets, tuple(dropped))
+    return rows[keep].reset_index(drop=True), tuple(dropped)
 
 
 def group_rows(table: PublishedTable, groups: Mapping[str, str]) -> dict[str, pd.DataFrame]:
@@ -208,8 +252,12 @@ def group_rows(table: PublishedTable, groups: Mapping[str, str]) -> dict[str, pd
     return found
 
 
-def accuracies_of_groups(table: PublishedTable, groups: Mapping[str, str]) -> pd.DataFrame:
+def accuracies_of_groups(
+    table: PublishedTable, groups: Mapping[str, str], test_sets: Sequence[str] = tuple(TEST_SETS)
+) -> pd.DataFrame:
     """Tidy accuracies (kind "published", sources = group), one row per model and test set that it has an accuracy on.
+
+    test_sets says which of `KNOWN_SETS` to keep (those that the table has).
 
     num_correct = round(accuracy num_images) with each test set's own size, for the binomial errors; probit and d' come
     from these counts, d' with each test set's own number of classes.
@@ -221,7 +269,9 @@ def accuracies_of_groups(table: PublishedTable, groups: Mapping[str, str]) -> pd
         again = runs.groupby(runs).cumcount().to_numpy()
         runs = runs + np.where(again > 0, " #" + (again + 1).astype(str).astype(object), "")
         for role in table.test_sets:
-            test_set = TEST_SETS[role]
+            if role not in test_sets:
+                continue
+            test_set = KNOWN_SETS[role]
             there = rows[role].notna()
             correct = np.rint(rows.loc[there, role].to_numpy(float) * test_set.num_images).astype(int)
             parts.append(

@@ -1,145 +1,123 @@
-"""Fit robustness trends of published models and hold the filtering theorem against them.
+"""Published models: robustness trends, effective robustness, and what theory says of filtered and mixed training data.
 
 Reads open_clip's `openclip_results.csv` (121 models; https://github.com/mlfoundations/open_clip/blob/main/docs/openclip_results.csv)
-or any CSV with one row per model, fits each group of 3 or more models on every shift in probit and in d', and compares
-DataComp's unfiltered pools, the pools filtered by OpenAI's CLIP, and OpenAI's CLIP itself with what Theorem 3 expects.
+or any CSV with one row per model, imagenet-testbed's `robustness_top1s.csv`, clip-benchmark's CSV and JSON, and DataComp's
+`eval_results.jsonl`. It fits each group of 3 or more models on every shift in probit and in d'; holds DataComp's unfiltered
+pools, filtered pools and the filter (OpenAI's CLIP) against Theorem 3, and DataComp's mixtures of sources against Theorem 2;
+and, once ImageNet models are among the files, says how far each group lies above their line and how much the choice of those
+models matters.
 
 Examples:
     python experiments/published_trends.py openclip_results.csv
-    python experiments/published_trends.py openclip_results.csv --group OpenAI=^openai --group "DFN=^dfn"
-    python experiments/published_trends.py robustness_top1s.csv --percent --column model=model --column pretrained=model \\
-        --column imagenet=val --column imagenet_v2=imagenetv2-matched-frequency-format-val --group ResNets=^resnet
+    python experiments/published_trends.py openclip_results.csv robustness_top1s.csv
+    python experiments/published_trends.py openclip_results.csv robustness_top1s.csv --reference imagenet --reference imagenet_v2
+    python experiments/published_trends.py openclip_results.csv my_model=eval_results.jsonl --group OpenAI=^openai \\
+        --group "mine=^my_model$"
 """
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import pandas as pd
 import tyro
 
 
 @dataclass
 class Arguments:
-    """Robustness trends of published models, and whether filtered pools inherit their filter's robustness."""
+    """Robustness of published models, and whether filtered and mixed data behave as theory says."""
 
-    results: tyro.conf.Positional[Path]
-    """CSV with one row per model, such as open_clip's docs/openclip_results.csv."""
+    results: tyro.conf.Positional[tuple[str, ...]]
+    """Files or folders of results. NAME=PATH names the model of a DataComp file (by default its folder does)."""
+    format: Literal["auto", "open_clip", "imagenet_testbed", "clip_benchmark", "datacomp"] = "auto"
+    """Format of all files; `auto` tells each by its content."""
     column: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="ROLE=NAME")] = field(
         default=()
     )
-    """Which column plays a role; repeat. Roles: model, pretrained (what groups are matched on), imagenet, imagenet_v2,
-    imagenet_r, imagenet_sketch, imagenet_a, objectnet. Defaults: open_clip's columns; absent shifts are left out."""
+    """Which column of a CSV with one row per model plays a role; repeat. Roles: model, pretrained (what groups are matched on),
+    imagenet, imagenet_v2, imagenet_r, imagenet_sketch, imagenet_a, objectnet, and imagenet_on_r, imagenet_on_a,
+    imagenet_on_objectnet (ImageNet on a shift's classes). Defaults: open_clip's columns; absent shifts are left out."""
+    percent: bool = False
+    """Accuracies of such a CSV are in percent (imagenet-testbed's are known to be)."""
     group: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=REGEX")] = field(
         default=()
     )
     """A group of models: a regular expression searched in `pretrained`; repeat. Any --group replaces the default groups
-    (DataComp's pools and filters, OpenAI, LAION, YFCC15M, CC12M)."""
+    (DataComp's pools and filters, OpenAI, LAION, YFCC15M, CC12M) and leaves out the paper's checkpoints and DataComp's mixtures;
+    imagenet-testbed's families stay."""
     pool: str = "unfiltered pools"
     """Group trained on the raw pool."""
     filtered: tuple[str, ...] = ("CLIP score", "LAION filter")
     """Groups trained on what the filter kept of that pool."""
     filter: str = "OpenAI"
     """Group of the filter's own models."""
-    percent: bool = False
-    """The accuracies are in percent."""
+    families: Path | None = None
+    """CSV with the columns model and family for imagenet-testbed's models; by default their names tell."""
+    baseline: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="GROUP")] = field(
+        default=()
+    )
+    """Group whose models are the baseline of effective robustness; repeat. Default: "standard models" and "low-accuracy CNNs"."""
+    reference: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TEST_SET")] = (
+        field(default=())
+    )
+    """Test set that robustness is measured against (default imagenet); repeat to hold models to several at once. The first one
+    is the x axis."""
+    link: Literal["probit", "dprime", "logit"] = "probit"
+    """Scale on which baselines are straight lines."""
     out: Path = Path("runs/published_trends")
-    """Folder for trends.csv, filtering.csv, filtering_pairs.csv, summary.txt and the figure."""
+    """Folder for the tables (CSV), summary.txt and the figures."""
 
 
 def main(arguments: Arguments) -> int:
-    """Read, fit, compare, draw, say; returns the exit status."""
+    """Read, write the report, say; returns the exit status."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
 
     from empirical.errors import DataError
-    from empirical.figures.published import draw_published
-    from empirical.filter_inheritance import compare_with_filter, describe, matched_offsets
-    from empirical.published import DEFAULT_GROUPS, REFERENCE, TEST_SETS, accuracies_of_groups, read_published
-    from empirical.records import write_atomically
-    from empirical.robustness import fit_trends, left_out
-    from empirical.tables import write_table
+    from empirical.published import DEFAULT_GROUPS, REFERENCE, TEST_SETS, accuracies_of_groups
+    from empirical.published_formats import read_results
+    from empirical.published_report import PublishedOptions, write_report
+    from empirical.testbed_families import TESTBED, TESTBED_GROUPS, groups_of_families, read_families
 
+    references = arguments.reference or (REFERENCE,)
     try:
         columns, groups = (
             _pairs(items, flag)
             for items, flag in ((arguments.column, "--column"), (arguments.group, "--group"))
         )
-        table = read_published(arguments.results, columns, arguments.percent)
-        accuracies = accuracies_of_groups(table, groups or DEFAULT_GROUPS)
+        if not arguments.results:
+            raise DataError("give at least one file of results, such as openclip_results.csv")
+        families = read_families(arguments.families) if arguments.families else None
+        table = read_results(arguments.results, columns, arguments.percent, arguments.format, families)
+        chosen = groups or DEFAULT_GROUPS
+        if table.rows["pretrained"].str.startswith(TESTBED).any():
+            chosen = chosen | (groups_of_families(families) if families else TESTBED_GROUPS)
+        accuracies = accuracies_of_groups(table, chosen, (*TEST_SETS, *references))
+        options = PublishedOptions(
+            arguments.pool, arguments.filtered, arguments.filter, arguments.baseline, references, arguments.link,
+            with_reported=not groups,
+        )  # fmt: skip
+        summary, written = write_report(table, accuracies, chosen, options, arguments.out)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-    labels = {role: test_set.label for role, test_set in TEST_SETS.items()}
-    trends = fit_trends(accuracies, REFERENCE)
-    comparison = compare_with_filter(
-        accuracies, arguments.pool, arguments.filtered, arguments.filter, REFERENCE
-    )
-    offsets = matched_offsets(accuracies, comparison, REFERENCE)
-
-    lines = [f"{len(table.rows)} models read from {arguments.results.name}, {len(table.dropped)} left out:"]
-    lines += [f"  {sentence}" for sentence in table.dropped]
-    for role, models in table.missing().items():
-        some = ", ".join(models[:3]) + (", ..." if len(models) > 3 else "")
-        lines.append(
-            f"{labels[role]}: {len(models)} of {len(table.rows)} models have an empty cell and are left out of this shift "
-            f"alone ({some})"
-        )
-    sizes = accuracies[accuracies["test_set"] == REFERENCE]["sources"].value_counts(sort=False)
-    for name in groups or DEFAULT_GROUPS:
-        count = int(sizes.get(name, 0))
-        lines.append(
-            f"group {name}: {count} models" + ("" if count >= 3 else ", drawn without a fit" if count else "")
-        )
-    lines += left_out(accuracies)
-    lines += ["", "Slopes of the lines in d' (95% intervals):", *_slopes(trends, labels)]
-    lines += ["", "Theorem 3 (filtering): what passes a filter inherits the filter's robustness in part."]
-    if comparison.empty:
-        lines.append(
-            f"  Not tested: it needs 3 models or more in each of {arguments.pool!r}, {', '.join(map(repr, arguments.filtered))} "
-            f"and {arguments.filter!r} (--pool, --filtered, --filter name the groups)."
-        )
-    else:
-        lines.append(
-            "  For a pool of one component the filtered line lies between the pool's and the filter's; a web pool has many "
-            "components, whose own lines are not published, so only 'outside' speaks against that special case, and the "
-            "general theorem (the hull of all components and the filter) is not put to the test."
-        )
-        lines += [f"  {sentence}" for sentence in describe(comparison, offsets, labels)]
-    summary = "\n".join(lines)
-
-    out = arguments.out
-    write_table(_with_group(trends), out / "trends.csv")
-    write_table(comparison, out / "filtering.csv")
-    write_table(offsets, out / "filtering_pairs.csv")
-    write_atomically(out / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
-    figure = draw_published(
-        accuracies, trends, comparison, offsets, out / "published_trends", arguments.pool, arguments.filtered, arguments.filter,
-        REFERENCE, labels,
-    )  # fmt: skip
     print(summary)
     print("\nWritten:")
-    for path in (
-        out / "trends.csv",
-        out / "filtering.csv",
-        out / "filtering_pairs.csv",
-        out / "summary.txt",
-        *figure,
-    ):
+    for path in written:
         print(f"  {path}")
-    if groups:
-        command = "python experiments/clip_mixtures.py --preset smoke"
-    else:
-        command = (
-            f"python experiments/published_trends.py {arguments.results} --out runs/datacomp_best "
-            '--group "unfiltered pools=^commonpool_(s|m|l|xl)_s" --group "DataComp best=^datacomp_(m|l|xl)" '
-            '--group "OpenAI=^openai$" --filtered "DataComp best"'
-        )
-    print(f"Next: {command}")
+    print(f"Next: {_next(arguments, bool(groups))}")
     return 0
+
+
+def _next(arguments: Arguments, grouped: bool) -> str:
+    if grouped:
+        return "python experiments/clip_mixtures.py --preset smoke"
+    return (
+        f"python experiments/published_trends.py {' '.join(arguments.results)} --out runs/datacomp_best "
+        '--group "unfiltered pools=^commonpool_(s|m|l|xl)_s" --group "DataComp best=^datacomp_(m|l|xl)" '
+        '--group "OpenAI=^openai$" --filtered "DataComp best"'
+    )
 
 
 def _pairs(items: tuple[str, ...], flag: str) -> dict[str, str]:
@@ -154,20 +132,6 @@ def _pairs(items: tuple[str, ...], flag: str) -> dict[str, str]:
             )
         pairs[name] = value
     return pairs
-
-
-def _with_group(trends: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a study's trends.csv with `group` for kind and sources."""
-    return trends.drop(columns="kind").rename(columns={"sources": "group"})
-
-
-def _slopes(trends: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    chosen = trends[(trends["link"] == "dprime") & (trends["fit"] == "line")]
-    return [
-        f"  {row['sources']:18s} {labels.get(row['shift'], row['shift']):16s} {row['slope']:.3f} "
-        f"[{row['slope_low']:.3f}, {row['slope_high']:.3f}]  R2 {row['r2']:.3f}  {row['num_models']} models"
-        for _, row in chosen.sort_values(["sources", "shift"]).iterrows()
-    ]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from empirical.errors import DataError
 from empirical.published import (
     DEFAULT_COLUMNS,
     DEFAULT_GROUPS,
+    REFERENCE_SUBSETS,
     TEST_SETS,
     accuracies_of_groups,
     group_rows,
@@ -187,6 +188,15 @@ def test_groups_that_cannot_work_are_refused(tmp_path, groups, message):
         group_rows(table, groups)
 
 
+def test_rows_longer_than_the_header_are_refused_not_shifted(tmp_path):
+    path = write_table(tmp_path / "r.csv", ROWS)
+    path.write_text(
+        "".join(line + ",0.5\n" if i else line + "\n" for i, line in enumerate(path.read_text().splitlines()))
+    )
+    with pytest.raises(DataError, match=r"r\.csv: a row has more cells than the header"):
+        read_published(path)
+
+
 def test_a_file_that_is_no_table(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_published(tmp_path / "absent.csv")
@@ -212,6 +222,6 @@ def test_open_clips_own_table():
 def test_another_table_through_a_column_mapping():
     columns = {"model": "model", "pretrained": "model", "imagenet": "val", "imagenet_r": "imagenet-r"}
     table = read_published(TESTBED, columns, percent=True)
-    assert table.test_sets == ("imagenet", "imagenet_r")
+    assert table.test_sets == ("imagenet", "imagenet_r", *REFERENCE_SUBSETS)
     trends = fit_trends(accuracies_of_groups(table, {"ResNets": r"^resnet\d"}), "imagenet")
     assert set(trends["shift"]) == {"imagenet_r"}

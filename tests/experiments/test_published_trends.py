@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from empirical.published import DEFAULT_COLUMNS, TEST_SETS
-from theory.links import dprime_inverse
+from theory.links import dprime_inverse, probit_inverse
 
 ROOT = Path(__file__).parents[2]
 OPEN_CLIP = ROOT.parent / "shared" / "data" / "openclip_results.csv"
@@ -52,7 +52,11 @@ def test_a_table_becomes_trends_a_figure_and_words(results, tmp_path):
     assert len(trends) == 3 * 5 * 2 * 2
     filtering = pd.read_csv(tmp_path / "out" / "filtering.csv")
     assert (filtering["verdict"] == "between").mean() > 0.5
-    for name in ("published_trends.png", "published_trends.pdf", "filtering_pairs.csv", "summary.txt"):
+    names = [
+        "published_trends.png", "published_trends.pdf", "filtering_pairs.csv", "summary.txt", "filtering_ladder.csv",
+        "filtering_ladder.png", "datacomp_mixtures.csv", "datacomp_mixtures.png", "accuracies.csv",
+    ]  # fmt: skip
+    for name in names:
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "Theorem 3" in done.stdout
     assert "between pool and filter: holds on ImageNet-V2" in done.stdout
@@ -81,6 +85,8 @@ def test_other_groups_are_drawn_without_the_theorem(results, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Not tested" in done.stdout
     assert set(pd.read_csv(tmp_path / "out" / "trends.csv")["group"]) == {"clip"}
+    assert not (tmp_path / "out" / "datacomp_mixtures.csv").exists()
+    assert "Not computed: no baseline models" in done.stdout
     assert "group small: 2 models, drawn without a fit" in done.stdout
 
 
@@ -105,6 +111,56 @@ def test_help_names_every_role(tmp_path):
     assert done.returncode == 0
     for words in ("--column", *list(DEFAULT_COLUMNS)[:3], "--percent", "--group", "objectnet"):
         assert words in done.stdout
+
+
+@pytest.fixture
+def testbed(tmp_path) -> Path:
+    """Five standard models on probit(shift) = .9 probit(ref) - .5, and an early epoch each below them."""
+    rows = []
+    for i in range(10):
+        name, place = (
+            (f"resnet{i}", 0.2 + 0.1 * i) if i < 5 else (f"resnet{i}_9_epochs", -1.5 + 0.2 * (i - 5))
+        )
+        shift = 0.9 * place - 0.5
+        accuracies = [100 * float(probit_inverse(value)) for value in (place, shift, shift, place + 1.0)]
+        rows.append((name, *accuracies))
+    columns = [
+        "model",
+        "val",
+        "imagenetv2-matched-frequency-format-val",
+        "imagenet-r",
+        "val-on-imagenet-r-classes",
+    ]
+    pd.DataFrame(rows, columns=pd.Index(columns)).to_csv(tmp_path / "testbed.csv", index=False)
+    return tmp_path / "testbed.csv"
+
+
+@pytest.mark.slow
+def test_several_references(results, testbed, tmp_path):
+    done = run(
+        results,
+        testbed,
+        "--reference",
+        "imagenet",
+        "--reference",
+        "imagenet_on_r",
+        "--out",
+        "two",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Against ImageNet, ImageNet, R's classes, link probit." in done.stdout
+
+
+def test_imagenet_models_become_the_baseline(results, testbed, tmp_path):
+    done = run(results, testbed, "--group", "OpenAI=^openai$", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Baseline standard models (5 models), slopes: ImageNet-V2 0.90" in done.stdout
+    found = pd.read_csv(tmp_path / "out" / "effective_robustness.csv").query("group == 'OpenAI'")
+    assert set(found["choice"]) == {"standard models + low-accuracy CNNs", "standard models"}
+    assert len(found) == 2 * 2 * 4
+    for name in ("effective_robustness.png", "baselines.csv", "effective_robustness_means.csv"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
 
 
 @pytest.mark.skipif(not OPEN_CLIP.exists(), reason="open_clip's table is not beside the repository")

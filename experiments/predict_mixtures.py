@@ -1,0 +1,124 @@
+"""Predict every mixture of your sources from single-source models you already have; nothing is trained.
+
+ACCURACIES.csv has one row per single-source model and test set:
+
+    source,n,test_set,classes,images,accuracy[,seed]
+    yfcc,1000000,imagenet,1000,50000,0.1712
+    yfcc,1000000,sketch,1000,50889,0.0433
+
+A study's own accuracies.csv is understood as well. The rules are those that this project's default study judged (README): the
+mediant of Theorem 2, quadrature, lines by share, and two baselines; none of them is fitted to mixtures. The best mixture comes
+from the portfolio of section 5, for sources that teach the same (overlap 1) to nothing in common (overlap 0).
+
+Examples:
+    python experiments/predict_mixtures.py accuracies.csv --reference imagenet
+    python experiments/predict_mixtures.py accuracies.csv --mixture yfcc:0.3+laion:0.7 --budget yfcc=15000000
+    python experiments/predict_mixtures.py runs/clip_mixtures/accuracies.csv --ratio 0.1 --ratio 0.5
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass
+class Arguments:
+    """Predict mixtures of training sources, and the best one, from single-source accuracies."""
+
+    accuracies: tyro.conf.Positional[Path]
+    """CSV with the columns source, n, test_set, classes, images, accuracy (and seed), or a study's accuracies.csv."""
+    reference: str = ""
+    """Reference test set. Default: `reference`, else `imagenet`, else the first one in the file."""
+    mixture: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="A:SHARE+B:SHARE")
+    ] = field(default=())
+    """A mixture to predict besides pairs and equal mixtures; repeat for more. Shares sum to 1."""
+    ratio: Annotated[tuple[float, ...], tyro.conf.UseAppendAction] = field(default=())
+    """Share of the first source in each pair; repeat for more (default .2, .5, .8)."""
+    n: Annotated[tuple[int, ...], tyro.conf.UseAppendAction] = field(default=())
+    """Size of the mixture; repeat for more. Default: every size that two sources have. Between a source's sizes its d' is
+    interpolated in log n."""
+    budget: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SOURCE=SAMPLES")] = (
+        field(default=())
+    )
+    """How many samples there are of a source, for the best mixture; repeat. Default: no limit."""
+    overlap: Annotated[tuple[float, ...], tyro.conf.UseAppendAction] = field(default=())
+    """How alike the sources' classifiers are, from 0 to 1, for the best mixture; repeat (default 1, .5, 0: single-source models
+    do not tell)."""
+    percent: bool = False
+    """Accuracies are in percent."""
+    out: Path = Path("runs/predict_mixtures")
+    """Folder for predictions.csv, best_mixtures.csv, most_robust.csv, summary.txt and the figure."""
+
+
+def main(arguments: Arguments) -> int:
+    """Read, predict, choose, draw, say; returns the exit status."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+    from empirical.errors import DataError
+    from empirical.figures.mixture_forecast import draw_mixture_forecast, pick_rule
+    from empirical.forecast_report import forecast_report
+    from empirical.records import write_atomically
+    from empirical.single_source_table import default_reference, read_single_source
+    from empirical.tables import write_table
+
+    try:
+        accuracies = read_single_source(arguments.accuracies, arguments.percent)
+        reference = arguments.reference or default_reference(accuracies)
+        report = forecast_report(
+            accuracies,
+            reference,
+            arguments.mixture,
+            arguments.ratio,
+            arguments.n,
+            _budgets(arguments.budget),
+            arguments.overlap,
+        )
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    out, tables = arguments.out, report.tables
+    for name, table in tables.items():
+        write_table(table, out / name)
+    write_atomically(
+        out / "summary.txt", lambda path: path.write_text(report.summary + "\n", encoding="utf-8")
+    )
+    rule = pick_rule(tables["predictions.csv"])
+    figure = draw_mixture_forecast(
+        accuracies, tables["predictions.csv"], out / "predict_mixtures", reference, rule
+    )
+    print(report.summary)
+    print("\nWritten:")
+    for path in (*(out / name for name in tables), out / "summary.txt", *figure):
+        print(f"  {path}")
+    best = tables["best_mixtures.csv"]
+    sources = best.loc[best["objective"] == best["objective"].iloc[-1], "sources"].iloc[-1]
+    print(
+        f"Next: train the best mixture and see: python experiments/clip_mixtures.py --mixture {sources} --source NAME=SHARDS ..."
+    )
+    return 0
+
+
+def _budgets(items: tuple[str, ...]) -> dict[str, float]:
+    from empirical.errors import DataError
+
+    budgets = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not equals or not name or not value >= 0:
+            raise DataError(f"--budget {item!r}: write --budget SOURCE=SAMPLES, such as yfcc=15000000")
+        budgets[name] = value
+    return budgets
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))

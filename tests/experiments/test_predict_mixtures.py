@@ -1,0 +1,77 @@
+"""The command `python experiments/predict_mixtures.py`: its files, its words, its errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLE = """source,n,test_set,classes,images,accuracy
+yfcc,1000000,imagenet,1000,50000,0.1712
+yfcc,1000000,sketch,1000,50889,0.0433
+yfcc,4000000,imagenet,1000,50000,0.2712
+yfcc,4000000,sketch,1000,50889,0.0633
+laion,1000000,imagenet,1000,50000,0.1601
+laion,1000000,sketch,1000,50889,0.1002
+laion,4000000,imagenet,1000,50000,0.2501
+laion,4000000,sketch,1000,50889,0.1702
+"""
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "experiments" / "predict_mixtures.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+
+
+def test_a_table_becomes_predictions_a_best_mixture_and_a_figure(tmp_path):
+    (tmp_path / "a.csv").write_text(TABLE)
+    done = run(
+        "a.csv", "--mixture", "yfcc:0.3+laion:0.7", "--budget", "laion=3000000", "--out", "out", "--overlap", "0.5",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert set(predictions["n_train"]) == {1_000_000, 4_000_000}
+    assert "yfcc:0.3+laion:0.7" in set(predictions["sources"])
+    assert set(predictions["rule"]) == {
+        "mediant",
+        "quadrature",
+        "interpolated",
+        "best_source",
+    }  # 2 models draw no line
+    best = pd.read_csv(tmp_path / "out" / "best_mixtures.csv")
+    assert set(best["objective"]) == {"imagenet", "sketch"}
+    assert "laion:0.75" in best.set_index("objective").loc["sketch", "sources"]
+    for name in (
+        "predict_mixtures.png",
+        "predict_mixtures.pdf",
+        "most_robust.csv",
+        "trends.csv",
+        "summary.txt",
+    ):
+        assert (tmp_path / "out" / name).stat().st_size > 50
+    assert "laion alone" in done.stdout
+    assert done.stdout.rstrip().splitlines()[-1].startswith("Next: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.csv"], "absent.csv: cannot be read"),
+        (
+            ["a.csv", "--reference", "cifar"],
+            "no accuracy on the reference test set 'cifar'; the table has imagenet, sketch",
+        ),
+        (["a.csv", "--budget", "yfcc"], "write --budget SOURCE=SAMPLES"),
+        (["a.csv", "--n", "9000000"], "no mixture can be forecast at n = 9000000"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
+    (tmp_path / "a.csv").write_text(TABLE)
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
