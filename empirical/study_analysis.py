@@ -28,6 +28,7 @@ from empirical.places import predict_places
 from empirical.records import load_records
 from empirical.robustness import shifts
 from empirical.study_folder import StudyFolder
+from empirical.study_robustness import study_effective_robustness
 from empirical.tables import write_table
 
 
@@ -90,9 +91,10 @@ def analyse_study(
     redesign: bool = False,
     on_progress: Callable[[str, int, int], None] = _silent,
 ) -> Analysis:
-    """Write overlaps, places, designs, designed, output_mixing, output_vs_input, class_errors and diagnosis (.csv) of a study.
+    """Write a study's further tables into its folder, and the figures of two of them.
 
-    diagnosis.png and .pdf picture the last.
+    overlaps, effective_robustness, places, designs, designed, output_mixing, output_vs_input, class_errors and diagnosis (.csv);
+    effective_robustness and diagnosis (.png and .pdf).
 
     designs.csv is kept if it is there (the designed mixtures were trained after it) unless `redesign`. Ensembles and class
     errors need the study's logits; from committed records their tables are left as they are. A part that the study is too
@@ -113,6 +115,11 @@ def analyse_study(
             return
         write_table(tables[name], folder.path / f"{name}.csv")
 
+    keep("effective_robustness", lambda: study_effective_robustness(accuracies, reference))
+    if len(tables.get("effective_robustness", ())):
+        from empirical.figures.study_robustness import draw_study_robustness
+
+        draw_study_robustness(tables["effective_robustness"], folder.path / "effective_robustness")
     keep("places", lambda: predict_places(accuracies, overlaps, reference, num_draws))
     if redesign or not (folder.path / "designs.csv").exists():
         keep("designs", lambda: design_study(folder, num_draws=num_draws, on_progress=on_progress))
