@@ -35,10 +35,11 @@ class ReadAccount:
     examples: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def skip(self, reason: str, where: str) -> None:
-        """Count one skipped sample."""
-        self.skipped[reason] = self.skipped.get(reason, 0) + 1
-        if self.skipped[reason] <= _NUM_EXAMPLES:
+    def skip(self, reason: str, where: str, count: int = 1) -> None:
+        """Count skipped samples, of which one example is named."""
+        known = sum(example.startswith(reason + ": ") for example in self.examples)
+        self.skipped[reason] = self.skipped.get(reason, 0) + count
+        if known < _NUM_EXAMPLES:
             self.examples.append(f"{reason}: {where}")
 
     def summary(self) -> str:

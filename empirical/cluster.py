@@ -23,6 +23,7 @@ from empirical.slurm_jobs import (
     identity,
     job_name,
     outcome_path,
+    outcomes_there,
     queue,
     read_outcome,
     why_it_ended,
@@ -237,8 +238,9 @@ class _Cluster:
     def finished(self) -> Generator[Outcome, None, None]:
         """Outcomes that are there by now; jobs that are over are forgotten."""
         live = self._queue()
+        there = outcomes_there(self.folder)
         for number, job in list(self.jobs.items()):
-            yield from self._take_outcomes(job)
+            yield from self._take_outcomes(job, there)
             if not job.tasks:
                 del self.jobs[number]
             elif live is None or number in live:
@@ -247,12 +249,14 @@ class _Cluster:
                 since = self._gone_since.setdefault(number, time.monotonic())
                 if time.monotonic() - since >= self.slurm.lag_seconds:
                     # What it wrote before it ended has had the time to come here.
-                    yield from self._take_outcomes(job)
+                    yield from self._take_outcomes(job, outcomes_there(self.folder))
                     del self.jobs[number]
                     yield from self._bury(job)
 
-    def _take_outcomes(self, job: Job) -> Generator[Outcome, None, None]:
+    def _take_outcomes(self, job: Job, there: Collection[str]) -> Generator[Outcome, None, None]:
         for task in list(job.tasks):
+            if outcome_path(self.folder, task.name).name not in there:
+                continue
             outcome = read_outcome(self.folder, task)
             if outcome is not None:
                 job.tasks.remove(task)
@@ -305,7 +309,6 @@ class _Cluster:
             time.sleep(min(1.0, self.slurm.poll_seconds))
 
     def cancel(self) -> None:
-        """Cancel what is under way."""
-        if self.jobs:
-            with contextlib.suppress(StudyError):
-                ask("scancel", f"--name={self.name}")
+        """Cancel what is under way, and what was being submitted this very moment."""
+        with contextlib.suppress(StudyError):
+            ask("scancel", f"--name={self.name}")

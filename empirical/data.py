@@ -178,11 +178,13 @@ def origin(path: str) -> str:
     return fingerprint([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files])
 
 
+@lru_cache(maxsize=64)
 def sample_order(source: SourceData, available: int) -> np.ndarray:
     """Which sample stands at each of the `needed` positions of one seed, int64 (needed,).
 
     The embedded world has a stream of its own for every seed: the identity. A user's samples are shuffled once and,
-    when there are enough, dealt to the seeds without overlap; otherwise each seed takes its own shuffle of all.
+    when there are enough, dealt to the seeds without overlap; otherwise each seed takes its own shuffle of all. The same
+    array is returned to everybody who asks: it is not to be written to.
     """
     if source.path == EMBEDDED:
         return np.arange(source.needed)

@@ -1,7 +1,8 @@
 """Lets a test kill this process at a named moment of a file write, to show that nothing is lost there.
 
-`QNQ_KILL_AT="half-written records/*.json"` kills the process (SIGKILL, as the out-of-memory killer does) the first time
-it comes to that moment for a file whose path ends so. Unset, it costs one look into the environment per written file.
+`QNQ_KILL_AT="half-written records/*.json"` kills the process (SIGKILL, as the out-of-memory killer does) whenever it
+comes to that moment for a file whose path ends so; several are separated by `;`. Unset, it costs one look into the
+environment per written file.
 """
 
 import os
@@ -16,12 +17,9 @@ MOMENTS = ("half-written", "written", "renamed")
 
 def moment(name: str, path: Path, temporary: Path | None = None) -> None:
     """The process has come to the moment `name` of writing `path`; it ends here if `QNQ_KILL_AT` says so."""
-    wanted = os.environ.get(VARIABLE)
-    if wanted is None:
-        return
-    when, _, pattern = wanted.partition(" ")
-    if when != name or not fnmatch(path.as_posix(), f"*{pattern}"):
-        return
-    if name == "half-written" and temporary is not None:
-        os.truncate(temporary, temporary.stat().st_size // 2)
-    os.kill(os.getpid(), signal.SIGKILL)
+    for wanted in os.environ.get(VARIABLE, "").split(";"):
+        when, _, pattern = wanted.strip().partition(" ")
+        if when == name and fnmatch(path.as_posix(), f"*{pattern}"):
+            if name == "half-written" and temporary is not None:
+                os.truncate(temporary, temporary.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)

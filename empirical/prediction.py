@@ -1,8 +1,9 @@
 """The bridge: what theory predicts for mixtures of training sources, from single-source models alone.
 
-Use `predict_mixtures` for the table of every rule against every measurement; `RULES` names the rules in order, the
-primary one is "lines". Nothing here is fitted to mixtures: predicted columns depend on single-source models and on the
-averaged logits of single-source models only. `mixture_place_bracket` bounds where on its line a mixture may land.
+Use `predict_mixtures` for the table of every rule against every measurement and `predict_ratio` for one rule at any
+shares; `RULES` names the rules in order, the primary one is "lines". Nothing here is fitted to mixtures: predicted columns
+depend on single-source models and on the averaged logits of single-source models only. `mixture_place_bracket` bounds
+where on its line a mixture may land.
 
 With d_s(t) = d' of source s's models on test set t at the mixture's n, shares p_s and reference test set ref:
 
@@ -165,6 +166,31 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
                      *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket, difference, needed)
                 )  # fmt: skip
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+
+
+def predict_ratio(
+    rule: str,
+    shares: Sequence[float],
+    dprime: Sequence[tuple[float, float]],
+    lines: Sequence[tuple[float, float]] = (),
+) -> tuple[float, float]:
+    """A rule's (d' ratio, place d'_ref) at any shares, from the sources' own d' alone: what a curve over the share draws.
+
+    shares: p_s, summing to 1. dprime: (d_s(ref), d_s(shift)) of each source at the mixture's n. lines: (intercept, slope)
+    of each source's d' line, for the rule "lines", which is read at sum p_s d_s(ref), the place that needs no ensemble
+    (`predict_mixtures` reads it at the ensemble's place where there is one).
+
+    Raises ValueError for an unknown rule, unequal lengths or "lines" without lines. Source: Theorems 1 and 2.
+    """
+    p, values = np.asarray(shares, dtype=float), np.asarray(dprime, dtype=float)
+    if values.shape != (len(p), 2) or (rule == "lines" and len(lines) != len(p)):
+        raise ValueError(f"{len(p)} shares need as many d' pairs, and as many lines for the rule 'lines'")
+    if rule == "lines":
+        place = float(p @ values[:, 0])
+        return float(sum(s * (a + b * place) for s, (a, b) in zip(p, lines, strict=True)) / place), place
+    with np.errstate(divide="ignore", invalid="ignore"):  # its gradient, not used here, has none at d' = 0
+        ratio, place, _ = _rule(rule, p, values, 2, 0, 1)
+    return ratio, place
 
 
 def _unit(means: Means, index: int) -> np.ndarray:

@@ -138,7 +138,7 @@ PRESETS = {
         test_images=2500,
     ),
     "design": Preset(
-        description="mixtures designed from single-source runs, ranked among every pair, six-way and leave-one-out (an hour)",
+        description="mixtures designed from single-source runs, ranked among every pair, six-way and leave-one-out (half an hour)",
         sources=ALL_SOURCES,
         sizes=(512, 1024, 2048),
         num_seeds=3,
@@ -148,11 +148,7 @@ PRESETS = {
             *leave_one_out(ALL_SOURCES),
         ),
         mixture_sizes=(2048,),
-        filtering=tuple(
-            replace(pool, pool_sizes=(2304,), kept_shares=(0.3, 0.5, 0.7))
-            for pool in POOLS
-            if pool.shares == only("alt_text") and pool.junk_share in (0.0, 0.4, 0.6)
-        ),
+        filtering=(),
         test_images=2500,
         designed_sizes=(2048,),
     ),

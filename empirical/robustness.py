@@ -15,6 +15,7 @@ import pandas as pd
 
 from empirical.errors import DataError
 from empirical.line_fits import LineFit, fit_line
+from empirical.tables import padding
 from theory.links import dprime_inverse
 
 LINKS = ("probit", "dprime")
@@ -99,10 +100,9 @@ def _accuracy_per_dprime(value: jax.Array, num_classes: jax.Array) -> jax.Array:
 
 
 def _dprime_steepness(value: np.ndarray, num_classes: np.ndarray) -> np.ndarray:
-    """dA_K(m)/dm at each value; sizes are padded to powers of two, so that a growing table compiles rarely."""
-    size = len(value)
-    padding = (0, max(256, 1 << max(0, size - 1).bit_length()) - size)
-    padded = np.pad(value, padding), np.pad(num_classes, padding, constant_values=2)
+    """dA_K(m)/dm at each value."""
+    size, room = len(value), padding(len(value))
+    padded = np.pad(value, room), np.pad(num_classes, room, constant_values=2)
     return np.asarray(_accuracy_per_dprime(*(jnp.asarray(p) for p in padded)), dtype=float)[:size]
 
 

@@ -49,7 +49,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _start_worker(threads: int) -> None:
+def start_worker(threads: int) -> None:
+    """What a spawned worker does first: end with its parent, leave Ctrl-C to it, compute with so many threads."""
     import signal
 
     import torch
@@ -123,4 +124,4 @@ def run_tasks(
 def worker_pool(jobs: int, threads: int) -> ProcessPoolExecutor:
     """Spawned workers with a fixed number of threads each."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,))
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker, initargs=(threads,))

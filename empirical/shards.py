@@ -11,7 +11,6 @@ import math
 import os
 import re
 import struct
-import tarfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from webdataset.writer import TarWriter
 
 from empirical.arrays import Pairs, ReadAccount, TestSet
 from empirical.errors import DataError
+from empirical.tar_members import read_members
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -186,43 +186,23 @@ def expand_shards(pattern: str) -> list[str]:
 
 
 def _tar_members(path: str, file: BinaryIO, account: ReadAccount) -> Iterator[Sample]:
-    """Members of one shard in the form webdataset groups into samples; counts what gives no sample.
+    """Members of one shard in the form that webdataset groups into samples.
 
-    tarfile treats a corrupt header and a missing end as the end of the archive, so both are looked for here;
-    webdataset drops members whose name has no suffix (also `._x.jpg`) without a word.
+    webdataset drops members whose name has no suffix (also `._x.jpg`) without a word; here they are counted.
     """
-    files = 0
-    try:
-        with tarfile.open(fileobj=file, mode="r:*") as tar:
-            stream = tar.fileobj
-            assert stream is not None
-            for member in tar:
-                if member.isreg():
-                    files += 1
-                    extracted = tar.extractfile(member)
-                    assert extracted is not None
-                    data = extracted.read()
-                    if len(data) < member.size:
-                        raise tarfile.ReadError(f"unexpected end of data in {member.name}")
-                    if base_plus_ext(member.name)[0] is None:
-                        account.skip("member without key and suffix", f"{path}: {member.name}")
-                        continue
-                    yield {"fname": member.name, "data": data, "__url__": path}
-            stream.seek(tar.offset)
-            end = stream.read(512)
-            if end != bytes(512):
-                raise tarfile.ReadError("no end-of-archive mark" if len(end) < 512 else "corrupt header")
-        if not files:
-            account.skip("shard without a file", path)
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        account.skip("rest of a damaged shard lost", f"{path}: {error}")
+    for found in read_members(path, file, account):
+        if base_plus_ext(found.name)[0] is None:
+            account.skip("member without key and suffix", f"{path}: {found.name}")
+            continue
+        yield {"fname": found.name, "data": found.data, "__url__": path}
 
 
 def read_samples(path: str, account: ReadAccount) -> Iterator[Sample]:
     """Samples of one shard: `__key__` and the bytes of each member by suffix; damage is counted in the account.
 
-    A truncated or corrupt shard gives the samples before the damage and counts one loss, of unknown size, for the rest;
-    a shard without any file counts once, and so does every member that belongs to no sample.
+    A truncated shard gives the samples before the cut and counts one loss, of unknown size, for the rest; a damaged
+    header costs the member behind it. A shard without any file counts once, and so does every member that belongs to no
+    sample or is refused (`tar_members.refusal`: absolute paths, `..`, links, devices).
     """
 
     def duplicate(error: Exception) -> bool:
@@ -245,9 +225,10 @@ def member(sample: Sample, suffixes: Sequence[str]) -> bytes | None:
     return None
 
 
-def decode_image(data: bytes, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
+def decode_image(data: bytes, image_size: int, border: int = 0) -> UInt8[np.ndarray, "3 size size"]:
     """RGB image with its shorter side resized to `image_size` (bicubic) and the centre cropped, as open_clip evaluates.
 
+    `border` pixels are cut off on every side first (ObjectNet's images have a red frame).
     Raises: UnreadableSample for files that PIL cannot read, and for those above PIL's limit on pixels.
     """
     try:
@@ -264,6 +245,10 @@ def decode_image(data: bytes, image_size: int) -> UInt8[np.ndarray, "3 size size
         raise
     except Exception as error:  # PIL's plugins raise OSError, SyntaxError, struct.error, ... on damaged files
         raise UnreadableSample("image is damaged or of an unknown format") from error
+    if border:
+        if 2 * border >= min(image.size):
+            raise UnreadableSample("image is smaller than its border")
+        image = image.crop((border, border, image.width - border, image.height - border))
     return to_square(image, image_size)
 
 
@@ -321,6 +306,14 @@ def sample_image(sample: Sample, image_size: int) -> UInt8[np.ndarray, "3 size s
     return decode_image(data, image_size)
 
 
+def decode_pair(
+    sample: Sample, image_size: int
+) -> tuple[UInt8[np.ndarray, "3 size size"], str, dict[str, Any]]:
+    """Image, caption and metadata (its .json, {} without a readable one) of one sample; raises UnreadableSample."""
+    metadata = _metadata(sample)
+    return sample_image(sample, image_size), _caption(sample, metadata), metadata
+
+
 def read_pairs(
     shards: str | Sequence[str],
     image_size: int,
@@ -346,12 +339,12 @@ def read_pairs(
                 if limit is not None and len(images) >= limit:
                     break
                 try:
-                    image, extra = sample_image(sample, image_size), _metadata(sample)
-                    captions.append(_caption(sample, extra))
+                    image, caption, extra = decode_pair(sample, image_size)
                 except UnreadableSample as reason:
                     account.skip(str(reason), f"{path}: {sample['__key__']}")
                     continue
                 images.append(image)
+                captions.append(caption)
                 keys.append(sample["__key__"])
                 metadata.append(extra)
             if progress is not None:

@@ -4,18 +4,23 @@
 """
 
 import dataclasses
+import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from empirical.errors import StudyError
 from empirical.records import fingerprint, read_json, write_json
-from empirical.task_graph import Outcome, Task
+from empirical.task_graph import Outcome, Task, reason_of
 
 LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "REQUEUED")
 """States in which the job is not to blame."""
+
+
+_KILLED = ("0:9", "9:0", "137:0")
+"""Exit codes of a step that got SIGKILL: its own, srun's, and a shell's that waits for srun."""
 
 
 @dataclass
@@ -44,7 +49,7 @@ class JobEnd:
         """Why it has no result, and the way out."""
         where = f"SLURM job {number}" + (f" on {self.node}" if self.node not in ("", "None assigned") else "")
         words = f": {self.last_words}" if self.last_words else ""
-        if self.state == "OUT_OF_MEMORY" or self.exit_code.endswith(":9"):
+        if self.state == "OUT_OF_MEMORY" or self.exit_code in _KILLED:
             return f"{where} was killed, most likely out of memory: raise --slurm.memory-gb{words}"
         if self.state in ("TIMEOUT", "DEADLINE"):
             return f"{where} did not finish in {timeout_min} minutes: raise --slurm.timeout-min"
@@ -108,6 +113,14 @@ def outcome_path(folder: Path, name: str) -> Path:
     return folder / "outcomes" / f"{fingerprint(name)}.json"
 
 
+def outcomes_there(folder: Path) -> set[str]:
+    """Names of the outcome files; one look at the folder, for a shared file system is slow to say what is not there."""
+    try:
+        return set(os.listdir(folder / "outcomes"))
+    except FileNotFoundError:
+        return set()
+
+
 def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
     """What a job does: carry out its tasks, each with an outcome on disk; those that have one are not repeated."""
     import signal
@@ -125,7 +138,7 @@ def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
         try:
             outcome: dict[str, Any] = {"value": task.function(*task.arguments)}
         except Exception as error:
-            outcome = {"failure": f"{type(error).__name__}: {error}"}
+            outcome = {"failure": reason_of(error)}
         write_json(path, {"task": task.name, "identity": identity(task), **outcome})
 
 
@@ -140,10 +153,10 @@ def read_outcome(folder: Path, task: Task) -> Outcome | None:
     return Outcome(task, value=found.get("value"), failure=found.get("failure"))
 
 
-def ask(*words: str, run: Callable[..., Any] = subprocess.run) -> str:
+def ask(*words: str) -> str:
     """What one of SLURM's commands prints; `StudyError` with its words when it fails."""
     try:
-        answer = run(words, capture_output=True, text=True, check=False, timeout=120)
+        answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StudyError(f"SLURM does not answer: {words[0]}: {error}") from error
     if answer.returncode:

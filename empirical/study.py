@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from empirical.errors import DataError, StudyError
-from empirical.execution import execute_run
+from empirical.execution import StudyContext, execute_run
 from empirical.finished import is_finished
-from empirical.plan import parse_shares
+from empirical.plan import RunSpec, parse_shares
 from empirical.progress import StudyProgress
 from empirical.records import exclusive, fingerprint, load_records, remove_leftovers, write_json
 from empirical.results import StudyResults, write_results
@@ -27,7 +27,6 @@ from empirical.tables import accuracies_table, write_table
 def tasks_to_do(study: Study, finished: Mapping[str, Any]) -> list[Task]:
     """The tasks still to do: data just before the first run that needs it, runs in the order of the plan."""
     context = study.context
-    tests = tuple(f"data/test-{name}" for name in context.test_sets)
     by_name = {task.name: task for task in study.data_tasks}
     tasks: dict[str, Task] = {}
 
@@ -41,13 +40,19 @@ def tasks_to_do(study: Study, finished: Mapping[str, Any]) -> list[Task]:
     for run in study.runs:
         if run.name in finished:
             continue
-        names = {context.sources[draw.source][run.seed].folder(Path("data")).as_posix() for draw in run.draws}
-        needs = (*sorted(names), *tests, *(("data/tokenizer",) if run.draws else ()))
+        needs = data_needed(context, run)
         for name in needs:
             add_data(name)
         pending = tuple(name for name in run.needs if name not in finished)
         tasks[run.name] = Task(run.name, execute_run, (context, run), (*needs, *pending))
     return list(tasks.values())
+
+
+def data_needed(context: StudyContext, run: RunSpec) -> tuple[str, ...]:
+    """Names of the data tasks that a run cannot do without."""
+    sources = {context.sources[draw.source][run.seed].folder(Path("data")).as_posix() for draw in run.draws}
+    tests = (f"data/test-{name}" for name in context.test_sets)
+    return (*sorted(sources), *tests, *(("data/tokenizer",) if run.draws else ()))
 
 
 def finished_runs(
@@ -106,7 +111,9 @@ def _carry_out(
 ) -> bool:
     """Do what has no record yet, adding to `records` and `failures`; False when the time ran out first."""
     folder = options.out
-    _state(study, options)
+    for name in records:  # a worker may have died just after its record was in place
+        failure_path(folder, name).unlink(missing_ok=True)
+    write_plan(study, options)
     tasks = tasks_to_do(study, records)
     first = study.first_look()
     first_drawn = first <= set(records)
@@ -115,6 +122,7 @@ def _carry_out(
         for name in ("summary.txt", "scores.csv", "provenance.json"):
             (folder / name).unlink(missing_ok=True)
     drawn_at = began = time.monotonic()
+    pause = progress.redraw_seconds
     progress.start(study.costs(), [task.name for task in tasks], already=len(records), total=len(study.runs))
     outcomes = _outcomes(tasks, options, tuple(records), progress.say)
     try:
@@ -136,14 +144,16 @@ def _carry_out(
                 )
                 return False
             # A GPU would wait for the drawing: its studies are drawn at their end.
-            if options.device.startswith("cuda") and options.executor == "local":
+            if options.tables_later or (options.device.startswith("cuda") and options.executor == "local"):
                 continue
             now_first = not first_drawn and first <= records.keys() | failures.keys()
-            if now_first or (first_drawn and time.monotonic() - drawn_at > progress.redraw_seconds):
-                first_drawn = True
+            if now_first or (first_drawn and time.monotonic() - drawn_at > pause):
+                first_drawn, began_drawing = True, time.monotonic()
                 if _refresh(study, records, failures, progress):
                     progress.drawn(folder / "predictions_vs_measurements.png", first=now_first)
                 drawn_at = time.monotonic()
+                # However large the study has grown, its pictures take a tenth of the time.
+                pause = max(progress.redraw_seconds, 9 * (drawn_at - began_drawing))
     finally:
         outcomes.close()
         progress.stop()
@@ -242,7 +252,7 @@ def _refresh(
     return True
 
 
-def _state(study: Study, options: StudyOptions) -> None:
+def write_plan(study: Study, options: StudyOptions) -> None:
     """What anybody who looks at the folder needs to know: what is planned, what needs what, what each task costs."""
     costs = study.costs()
     write_json(
@@ -259,7 +269,7 @@ def _state(study: Study, options: StudyOptions) -> None:
             "runs": {
                 run.name: {
                     "kind": run.kind,
-                    "needs": list(run.needs),
+                    "needs": [*run.needs, *data_needed(study.context, run)],
                     "cost": costs[run.name],
                     "fingerprint": study.context.run_fingerprint(run),
                 }

@@ -21,6 +21,13 @@ ACCURACY_COLUMNS = (
 )  # fmt: skip
 
 
+def padding(size: int) -> tuple[int, int]:
+    """What to pad an array of a growing table by (numpy's before, after), so that JAX, which compiles anew for every
+    length, sees few: powers of two, from 256 on.
+    """
+    return 0, max(256, 1 << max(0, size - 1).bit_length()) - size
+
+
 def accuracies_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per run and test set; accuracy 0 or 1 has an infinite probit and d', its interval says how far."""
     keys = ("run", "kind", "sources", "n_train", "seed", "heads_n_train", "filter", "kept_share")
@@ -36,8 +43,11 @@ def accuracies_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table["accuracy"] = correct / images
     low, high = clopper_pearson(correct, images)
     table["accuracy_low"], table["accuracy_high"] = np.asarray(low), np.asarray(high)
-    table["probit"] = np.asarray(probit(table["accuracy"].to_numpy()))
-    table["dprime"] = np.asarray(dprime(table["accuracy"].to_numpy(), table["num_classes"].to_numpy()))
+    room = padding(len(table))
+    accuracy = np.pad(table["accuracy"].to_numpy(), room, constant_values=0.5)
+    num_classes = np.pad(table["num_classes"].to_numpy(), room, constant_values=2)
+    table["probit"] = np.asarray(probit(accuracy))[: len(table)]
+    table["dprime"] = np.asarray(dprime(accuracy, num_classes))[: len(table)]
     return table[list(ACCURACY_COLUMNS)].sort_values(
         ["kind", "sources", "n_train", "heads_n_train", "filter", "seed"], kind="stable", ignore_index=True
     )

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "OutOfMemoryError", "out of memory")
+"""What torch says on a CPU, the system, and torch on a GPU."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -28,6 +31,14 @@ class Outcome:
     value: Any = None
     failure: str | None = None
     blocked_by: str = ""
+
+
+def reason_of(error: BaseException) -> str:
+    """An error as the reason for which a task failed; every library's way to run out of memory gets the same words."""
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY):
+        return f"out of memory: {words}"
+    return words
 
 
 class TaskGraph:
@@ -101,7 +112,7 @@ class TaskGraph:
 
     def failed(self, task: Task, error: BaseException | str) -> Outcome:
         """A task failed: what needs it, however indirectly, is blocked."""
-        failure = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        failure = error if isinstance(error, str) else reason_of(error)
         return self.settle(Outcome(task, failure=failure))
 
     def settle(self, outcome: Outcome) -> Outcome:

@@ -232,23 +232,31 @@ class Trainer:
             self.counter += 1
 
     def record(self) -> None:
-        """Record the step as a CUDA graph, on the current stream; the model and the counters end as they were."""
+        """Record the step as a CUDA graph; the model, the counters and the generator end as they were.
+
+        On the current stream, or one of its own where that is the default one, which cannot record.
+        """
         weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        current = torch.cuda.current_stream(self.device)
+        here = current
+        if current == torch.cuda.default_stream(self.device):
+            here = torch.cuda.Stream(self.device)
         self.model.train()
         self.start_epoch()
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
             for _ in range(WARM_UP_STEPS):
                 self.counter.zero_()
                 self._step()
-        torch.cuda.current_stream(self.device).wait_stream(stream)
+        here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
         # On this lane's stream: cuBLAS keeps a workspace for each stream, and recordings that shared one would write
         # into each other's sums when they are replayed side by side.
-        with torch.cuda.graph(graph, stream=torch.cuda.current_stream(self.device)):
+        with torch.cuda.graph(graph, stream=here):
             self._step()
+        current.wait_stream(here)
         self.graph = graph
         self.restart(weights)
 

@@ -20,18 +20,22 @@ import tyro
 
 @dataclass(frozen=True)
 class Arguments:
-    """About four minutes on two CPU cores, one on a GPU."""
+    """About eight minutes on two CPU cores, one and a half on a GPU."""
 
-    peer_path: str = ""
-    """Folders that come first on the peer's PYTHONPATH: they hold webdataset <= 0.2.86, which open_clip's trainer needs."""
-    peer_python: str = sys.executable
-    """The peer's interpreter."""
+    only: tuple[Literal["training", "evaluation"], ...] = ("training", "evaluation")
+    """Parts to run."""
     preset: Literal["cpu", "gpu", "quick"] = "cpu"
     """gpu: the small model with recorded steps, many models at once, and RN50 at 224 px."""
+    peer_path: str = ""
+    """Folders that come first on the PYTHONPATH of open_clip's trainer: they hold webdataset <= 0.2.86, which it needs."""
+    clip_benchmark_path: str = ""
+    """Folders that come first on the PYTHONPATH of clip-benchmark: they hold it and numpy < 2.4, which it needs."""
     workers: tuple[int, ...] = ()
-    """Numbers of loader processes that the peer tries for the small model; it keeps the fastest. By default the preset's."""
+    """Numbers of loader processes among which open_clip's trainer finds its best; by default the preset's."""
+    seeds: tuple[int, ...] = ()
+    """One training of each trainer per seed; by default four on a CPU, one on a GPU."""
     out: Path = Path("runs/benchmark_training")
-    """Folder for benchmark.csv, rates.csv and provenance.json."""
+    """Folder for benchmark.csv, loss_curves.csv, the figure and provenance.json."""
 
 
 def main() -> int:
@@ -52,8 +56,9 @@ def run(arguments: Arguments) -> None:
     """Measure and write; tables are written anew after each part."""
     import pandas as pd
 
-    from empirical.benchmarks.training_comparison import COLUMNS, PeerEnvironment
-    from empirical.benchmarks.training_parts import parts
+    from empirical.benchmarks.fresh_process import COLUMNS, PeerEnvironment
+    from empirical.benchmarks.training_parts import Choices, evaluation_part, training_parts
+    from empirical.figures.loss_curves import draw_loss_curves
     from empirical.records import environment, write_json
     from empirical.tables import write_table
 
@@ -63,22 +68,37 @@ def run(arguments: Arguments) -> None:
         print(f"[{time.monotonic() - started:4.0f} s] {text}", flush=True)
 
     arguments.out.mkdir(parents=True, exist_ok=True)
-    peer = PeerEnvironment(arguments.peer_python, arguments.peer_path)
+    device = "cuda" if arguments.preset == "gpu" else "cpu"
+    choices = Choices(
+        device,
+        arguments.preset == "quick",
+        PeerEnvironment(path=arguments.peer_path),
+        PeerEnvironment(path=arguments.clip_benchmark_path),
+        arguments.workers,
+        arguments.seeds or ((0, 1, 2, 3) if arguments.preset == "cpu" else (0,)),
+        report,
+    )
     rows: list[dict[str, Any]] = []
     notes: dict[str, Any] = {}
-    device = "cpu"
-    with tempfile.TemporaryDirectory() as folder:
-        for found in parts(arguments.preset, Path(folder), peer, report, arguments.workers):
-            rows += found.rows
-            notes |= found.notes
-            device = found.rows[-1]["device"] if found.rows else device
-            write_table(pd.DataFrame(rows, columns=list(COLUMNS)), arguments.out / "benchmark.csv")
-            config = {name: str(value) for name, value in asdict(arguments).items()}
-            seconds = round(time.monotonic() - started, 1)
-            write_json(
-                arguments.out / "provenance.json",
-                {"config": config, "seconds": seconds, "notes": notes} | environment(device),
-            )
+    measure = {"training": training_parts, "evaluation": evaluation_part}
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory() as folder:
+            for found in measure[name](Path(folder), choices):
+                rows += found.rows
+                notes |= found.notes
+                for table_name, table in found.tables.items():
+                    write_table(table, arguments.out / f"{table_name}.csv")
+                if "loss_curves" in found.tables:
+                    draw_loss_curves(
+                        found.tables["loss_curves"],
+                        found.tables["loss_difference"],
+                        arguments.out / "loss_curves",
+                    )
+                write_table(pd.DataFrame(rows, columns=list(COLUMNS)), arguments.out / "benchmark.csv")
+                config = {key: str(value) for key, value in asdict(arguments).items()}
+                seconds = round(time.monotonic() - started, 1)
+                record = {"config": config, "seconds": seconds, "notes": notes}
+                write_json(arguments.out / "provenance.json", record | environment(device))
     print(pd.DataFrame(rows, columns=list(COLUMNS)).to_string(index=False, float_format="%.3g"))
 
 

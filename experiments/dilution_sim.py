@@ -16,13 +16,14 @@ Examples:
 """
 
 import dataclasses
+import multiprocessing
 import os
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,11 +37,13 @@ from theory.panels.escape import EscapeOptions
 from theory.panels.filtering import FilteringOptions
 from theory.panels.learners import LearnersOptions
 from theory.panels.linear_clip import LinearClipOptions
-from theory.panels.panel import Panel
+from theory.panels.panel import Panel, Progress, silent
 from theory.panels.registry import PANEL_NAMES, PanelOptions, build_panels
 from theory.panels.wrong_line import WrongLineOptions
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
     import pandas as pd
 
 NEXT_COMMAND = "python experiments/clip_mixtures.py"
@@ -56,6 +59,8 @@ class Arguments:
     """Panels to run, by name; all of them by default. Their numbers do not depend on which others run."""
     seed: int = 0
     """Seed of all random draws; the same seed gives the same tables."""
+    workers: int = 2
+    """Processes that work on panels side by side."""
     quiet: bool = False
     """Print only the summary."""
     dilution: Annotated[DilutionOptions, tyro.conf.arg(name="")] = field(default_factory=DilutionOptions)
@@ -98,30 +103,13 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     Raises:
         ValueError: arguments outside their range.
     """
-    import jax
-
     started = time.monotonic()
     chosen = check(arguments)
-    root = jax.random.key(arguments.seed)
     tables: dict[str, dict[str, pd.DataFrame]] = {}
     paths: dict[str, list[Path]] = {}
-    # Panels have nothing in common but the machine: two threads keep both cores at work, and draw the same numbers.
-    with (
-        Steps(sum(panel.num_steps for panel in chosen.values()), arguments.quiet) as steps,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        jobs = {
-            pool.submit(panel.compute, jax.random.fold_in(root, stream(name)), steps.advance): panel
-            for name, panel in sorted(chosen.items(), key=lambda item: -item[1].num_steps)
-        }
-        try:
-            for job in as_completed(jobs):
-                panel, result = jobs[job], job.result()
-                paths[panel.name] = write_panel(panel, result, arguments.out)
-                tables[panel.name] = result
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with Steps(sum(panel.num_steps for panel in chosen.values()), arguments.quiet) as steps:
+        for name, result, written in finished_panels(arguments, chosen, steps.advance):
+            tables[name], paths[name] = result, written
     seconds = time.monotonic() - started
     written = [path for name in chosen for path in paths[name]]
     written.append(write_provenance(arguments, seconds))
@@ -133,6 +121,65 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     return {name: table for panel in chosen for name, table in tables[panel].items()}
 
 
+def finished_panels(
+    arguments: Arguments, chosen: Mapping[str, Panel], progress: Progress
+) -> "Iterator[tuple[str, dict[str, pd.DataFrame], list[Path]]]":
+    """Name, tables and files of every panel as soon as it is finished: in this process, or in spawned ones side by side."""
+    names = sorted(chosen, key=lambda name: -chosen[name].seconds)
+    if min(arguments.workers, len(names)) == 1:
+        for name in names:
+            yield name, *run_panel(arguments, name, progress)
+        return
+    context = multiprocessing.get_context("spawn")
+    messages = context.SimpleQueue()
+    listener = threading.Thread(target=_listen, args=(messages, progress), daemon=True)
+    listener.start()
+    with ProcessPoolExecutor(min(arguments.workers, len(names)), context, _start, (messages,)) as pool:
+        jobs = {pool.submit(_work, arguments, name): name for name in names}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], *job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    messages.put(None)
+    listener.join()
+
+
+def run_panel(
+    arguments: Arguments, name: str, progress: Progress
+) -> "tuple[dict[str, pd.DataFrame], list[Path]]":
+    """Compute, write and draw one panel: its tables and its files."""
+    import jax
+
+    key = jax.random.fold_in(jax.random.key(arguments.seed), stream(name))
+    panel = build_panels(arguments.options())[name]
+    tables = panel.compute(key, progress)
+    return tables, write_panel(panel, tables, arguments.out)
+
+
+def _listen(messages: "SimpleQueue[str | None]", progress: Progress) -> None:
+    while (message := messages.get()) is not None:
+        progress(message)
+
+
+_messages: "SimpleQueue[str | None] | None" = None
+
+
+def _start(messages: "SimpleQueue[str | None]") -> None:
+    """Make a spawned process a worker."""
+    global _messages
+    _messages = messages
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+def _work(arguments: Arguments, name: str) -> "tuple[dict[str, pd.DataFrame], list[Path]]":
+    return run_panel(arguments, name, _messages.put if _messages else silent)
+
+
 def check(arguments: Arguments) -> dict[str, Panel]:
     """The chosen panels; arguments that would fail later are refused before any time is spent.
 
@@ -142,8 +189,10 @@ def check(arguments: Arguments) -> dict[str, Panel]:
     unknown = [name for name in arguments.panel if name not in PANEL_NAMES]
     if unknown:
         raise ValueError(f"--panel: no panel {unknown[0]!r}; there are: {', '.join(PANEL_NAMES)}")
-    arguments.dilution.check()
-    arguments.filtering.check()
+    if arguments.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {arguments.workers}")
+    for options in dataclasses.fields(PanelOptions):
+        getattr(arguments, options.name).check()
     panels = build_panels(arguments.options())
     return {name: panels[name] for name in PANEL_NAMES if name in (arguments.panel or PANEL_NAMES)}
 

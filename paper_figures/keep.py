@@ -16,6 +16,7 @@ from paper_figures.committed import RECORDS
 
 KEPT = (".csv", ".json", ".txt")
 LEFT_OUT = ("study.json", "tokenizer.json")
+IMAGES = ("world_images.png",)
 #: Tables above this many bytes are maps for a picture: five digits are more than it shows.
 LARGE = 200_000
 
@@ -39,7 +40,7 @@ def main() -> int:
     target = RECORDS / (arguments.name or arguments.study.name)
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(arguments.study.iterdir()):
-        if path.suffix in KEPT and path.name not in LEFT_OUT:
+        if (path.suffix in KEPT and path.name not in LEFT_OUT) or path.name in IMAGES:
             print(keep(path, target / path.name))
     return 0
 

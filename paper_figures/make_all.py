@@ -1,73 +1,116 @@
 """Redraw every figure from the committed records, without training anything.
 
-python -m paper_figures.make_all                     all figures, into paper_figures/
-python -m paper_figures.make_all --only dilution     one of them
+python paper_figures/make_all.py                                    all figures, as PNG and PDF, into paper_figures/
+python paper_figures/make_all.py --only pairs data_efficiency       two of them
+python paper_figures/make_all.py --venue neurips --format pdf --captions --out figures
+python paper_figures/make_all.py --records clip_mixtures=runs/mine  measurements of your own study
 """
 
+import importlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-import jax
+if __package__ in (None, ""):  # called by its path: the repository's root is what imports start from
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import tyro
 
-from empirical.errors import StudyError
-from paper_figures import (
-    best_mixture,
-    break_even,
-    dilution,
-    escape,
-    filtering_measured,
-    filtering_theory,
-    first_pair,
-    learners,
-    linear_clip,
-    predictions_vs_measurements,
-    wrong_line,
-)
+from empirical.errors import DataError, StudyError
+from paper_figures.captions import Caption, write_captions
+from paper_figures.committed import Records
+from paper_figures.venues import page_of
+from theory.page import on_page
 
-FIGURES = {
-    "predictions_vs_measurements": predictions_vs_measurements.draw,
-    "first_pair": first_pair.draw,
-    "filtering_measured": filtering_measured.draw,
-    "dilution": dilution.draw,
-    "filtering_theory": filtering_theory.draw,
-    "break_even": break_even.draw,
-    "best_mixture": best_mixture.draw,
-    "linear_clip": linear_clip.draw,
-    "learners": learners.draw,
-    "escape": escape.draw,
-    "wrong_line": wrong_line.draw,
-}
+#: Figures in the order in which they are told; each is a module of this package.
+FIGURES = (
+    "testbed", "source_lines", "data_efficiency", "first_pair", "pairs", "many_sources", "output_vs_input",
+    "predictions_vs_measurements", "filtering_measured", "dilution", "filtering_theory", "break_even", "best_mixture",
+    "linear_clip", "learners", "escape", "wrong_line",
+)  # fmt: skip
 
 
 @dataclass
 class Arguments:
     """Redraw figures from committed records."""
 
-    only: tuple[str, ...] = field(default=())
+    only: tuple[str, ...] = ()
     """Names of the figures to draw; all of them by default."""
+    venue: Literal["", "neurips", "icml", "iclr", "arxiv", "slides"] = ""
+    """Width, fonts and text sizes of a venue (from tueplots); the screen's by default."""
+    format: tuple[Literal["png", "pdf", "svg"], ...] = ("png", "pdf")
+    """File formats to write. Text stays text in PDF and SVG."""
     out: Path = Path(__file__).parent
-    """Folder for NAME.png and NAME.pdf."""
+    """Folder for NAME.png and so on."""
+    captions: bool = False
+    """Also write captions.tex: every caption and measured number as a LaTeX macro."""
+    records: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FOLDER")] = ()
+    """Draw from a study's folder in place of the committed records of that name; repeat for more."""
+
+
+def module_of(figure: str) -> Any:
+    """A figure's module: STUDY (name of its records), draw(records, stem) and caption(records)."""
+    return importlib.import_module(f"paper_figures.{figure}")
 
 
 def main() -> int:
     """Draw and print the paths."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    jax.config.update("jax_enable_x64", True)
     unknown = [name for name in arguments.only if name not in FIGURES]
     if unknown:
         print(f"error: no figure {unknown[0]!r}; there are: {', '.join(FIGURES)}", file=sys.stderr)
         return 2
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.only or FIGURES:
-        try:
-            FIGURES[name](arguments.out / name)
-        except StudyError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        print(arguments.out / f"{name}.png")
+    import jax
+    import matplotlib
+
+    jax.config.update("jax_enable_x64", True)
+    matplotlib.use("Agg")
+    try:
+        with on_page(page_of(arguments.venue, arguments.format)):
+            draw_figures(arguments)
+    except (DataError, StudyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
+
+
+def draw_figures(arguments: Arguments) -> None:
+    """Draw the figures asked for, and write the captions; what records lack is said as a note."""
+    folders: dict[str, str | Path] = dict(replaced_records(arguments.records))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    captions: dict[str, tuple[Caption, str]] = {}
+    for name in arguments.only or FIGURES:
+        module = module_of(name)
+        study: str = module.STUDY
+        records = Records(folders.get(study, study))
+        try:
+            module.draw(records, arguments.out / name)
+            if arguments.captions:
+                captions[name] = (module.caption(records), f"records {records.folder.name}")
+        except (KeyError, IndexError) as error:
+            # Tables have every column a figure reads: one that does not was written by an older version.
+            raise StudyError(
+                f"{records.folder}: no {error} here, which the figure {name} reads: this record is older than the figure; "
+                f"make it again with: {records.made_by}"
+            ) from error
+        for suffix in arguments.format:
+            print(arguments.out / f"{name}.{suffix}")
+        for note in dict.fromkeys(records.notes):
+            print(f"note: {name}: {note}", file=sys.stderr)
+    if captions:
+        print(write_captions(arguments.out / "captions.tex", captions))
+
+
+def replaced_records(pairs: tuple[str, ...]) -> dict[str, Path]:
+    """`NAME=FOLDER` pairs; raises StudyError for one that is not, or a folder that is not there."""
+    folders = {}
+    for pair in pairs:
+        name, equals, folder = pair.partition("=")
+        if not equals or not Path(folder).is_dir():
+            raise StudyError(f"--records {pair!r}: write NAME=FOLDER, as in clip_mixtures=runs/clip_mixtures")
+        folders[name] = Path(folder)
+    return folders
 
 
 if __name__ == "__main__":

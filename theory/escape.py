@@ -33,6 +33,9 @@ from theory.mixing import alignments, mediant
 #: Where a mixture's slope lies: above or below every source's, between them, or on a reference margin that is not positive.
 Verdict: TypeAlias = Literal["above", "inside", "below", "reversed"]
 _CHUNK_ELEMENTS = 1 << 24
+_TOLERANCE = (
+    1e-3  # relative error of trained weights in float64; margins are then within 1e-5 of the optimum's
+)
 
 #: How a learner can leave the interval; "none" for settings in which it cannot.
 Mechanism: TypeAlias = Literal["subtraction", "whitening", "none"]
@@ -327,7 +330,8 @@ def train_rows(
         ValueError: a loss or penalty outside its range.
     """
     if loss != SQUARE.name:
-        return np.asarray(train(LOSSES[loss], rows, penalty).weights, np.float64)
+        tolerance = _TOLERANCE if jnp.result_type(float) == jnp.float64 else None
+        return np.asarray(train(LOSSES[loss], rows, penalty, tolerance).weights, np.float64)
     # NumPy's solver needs no compilation for every new shape.
     unpenalised = "least_squares" if rows.shape[1] >= rows.shape[2] else "minimum_norm"
     return solve_square("ridge" if penalty > 0 else unpenalised, rows, (), penalty)

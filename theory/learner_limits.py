@@ -81,13 +81,13 @@ def mixtures(num_features: int) -> tuple[Mixture, ...]:
         Mixture(
             "anisotropic noise",
             (
-                Source(vector(1.5, 0.0, 0.8), diagonal((1, 4, 1), 0.5, 1.5)),
-                Source(vector(0.0, 1.5, 0.8), diagonal((4, 1, 1), 2.0, 0.5)),
+                Source(vector(1.5, 0.0, 0.8), diagonal((1.0, 4.0, 1.0), 0.5, 1.5)),
+                Source(vector(0.0, 1.5, 0.8), diagonal((4.0, 1.0, 1.0), 2.0, 0.5)),
             ),
             (0.5, 0.5),
             (
                 Target(vector(0.5, 0.5, 1.0), name="reference"),
-                Target(vector(0.8, 0.6, 0.1), diagonal((1, 1, 1), 0.5, 1.5), "shift"),
+                Target(vector(0.8, 0.6, 0.1), diagonal((1.0, 1.0, 1.0), 0.5, 1.5), "shift"),
             ),
         ),
     )

@@ -81,8 +81,8 @@ def dprime(accuracy: ArrayLike, num_classes: ArrayLike) -> Float[Array, "..."]:
         tails = np.asarray(jnp.minimum(checked, 1 - checked))
         if not np.any((tails > 0) & (tails < LEAST_TAIL)):
             padded = jnp.pad(checked.ravel(), (0, _power_of_two(checked.size) - checked.size), mode="edge")
-            table = dprime_by_table(padded, _checked_num_classes(num_classes, checked.dtype))
-            return table[: checked.size].reshape(checked.shape)
+            found = dprime_by_table(padded, float(_checked_num_classes(num_classes, checked.dtype)))
+            return found[: checked.size].reshape(checked.shape)
     return _elementwise(_dprime, checked, num_classes)
 
 

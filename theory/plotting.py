@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from scipy.special import ndtr, ndtri
 
 from theory.links import dprime, dprime_inverse
+from theory.page import current_page, fit_to_page
 
 Which: TypeAlias = str  # "x", "y" or "both"
 
@@ -47,13 +48,17 @@ MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "<")
 
 
 def use_style() -> None:
-    """Load the project's matplotlib style (theory/style/quality.mplstyle) for all later figures."""
+    """Load the project's matplotlib style (theory/style/quality.mplstyle) for all later figures, and the page's settings."""
     with resources.as_file(resources.files("theory") / "style" / "quality.mplstyle") as path:
         plt.style.use(str(path))
+    settings: Any = current_page().settings
+    plt.rcParams.update(settings)
 
 
 def save_figure(fig: Figure, stem: str | Path, close: bool = True) -> list[Path]:
-    """Write a figure as `stem`.png (200 dpi) and `stem`.pdf (vector, type-42 fonts).
+    """Write a figure in the page's formats: on the screen `stem`.png (200 dpi) and `stem`.pdf, with text as text.
+
+    PDF fonts are type 42 and SVG text stays text, so that both can be edited.
 
     Args:
         fig: the figure.
@@ -61,17 +66,19 @@ def save_figure(fig: Figure, stem: str | Path, close: bool = True) -> list[Path]
         close: close the figure afterwards, so that long runs hold no open figures.
 
     Returns:
-        The two paths, PNG first.
+        The paths, in the order of the formats (PNG first on the screen).
     """
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+    fit_to_page(fig)
+    # No creation date: the same records give the same bytes.
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in current_page().formats]
     for path in paths:
-        # Written beside and renamed, so that a viewer that refreshes never meets half a file. No creation date: the
-        # same records give the same bytes.
+        # Written beside and renamed, so that a viewer that refreshes never meets half a file.
         partial = path.with_name(f".{path.name}.tmp")
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        fig.savefig(partial, dpi=200, format=path.suffix[1:], metadata=metadata)
+        kind = path.suffix[1:]
+        fig.savefig(partial, dpi=200, format=kind, metadata=undated.get(kind))
         partial.replace(path)
     if close:
         plt.close(fig)
@@ -142,7 +149,7 @@ class PercentLocator(ticker.Locator):
 
     def _axis_inches(self) -> float:
         axis: Any = self.axis
-        if not isinstance(axis, Axis) or not isinstance(axis.axes, Axes):
+        if not isinstance(axis, Axis):
             return 4.0
         figure = axis.axes.get_figure()
         if figure is None:

@@ -55,13 +55,16 @@ def is_judged(table: "pd.DataFrame") -> bool:
 
 
 def agreement(table: "pd.DataFrame", num_stderr: float | int = 4.0) -> "pd.Series[bool]":
-    """For each row, whether every simulated quantity lies within k standard errors of its prediction.
+    """For each row that was simulated, whether every simulated quantity lies within k standard errors of its prediction.
 
-    Quantities are the columns X_predicted with X_simulated and X_stderr. A quantity without spread (everything kept) must
-    agree to 1e-9.
+    Quantities are the columns X_predicted with X_simulated and X_stderr; rows without any simulated number are left out. A
+    quantity without spread (everything kept) must agree to 1e-9.
     """
     import pandas as pd
 
+    simulated = [f"{name}_simulated" for name in _judged_names(table)]
+    if simulated:
+        table = table[table[simulated].notna().any(axis=1)]
     agrees = pd.Series(True, index=table.index)
     for name in _judged_names(table):
         error = (table[f"{name}_simulated"] - table[f"{name}_predicted"]).abs()

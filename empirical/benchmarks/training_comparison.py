@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from empirical.benchmarks.fresh_process import HERE, PeerEnvironment, row, run_driver
+from empirical.benchmarks.loss_curves import loss_table
 from empirical.benchmarks.training_task import Outcome, TrainingTask
-from empirical.errors import StudyError
 
-COLUMNS = ("name", "device", "ours_seconds", "peer", "peer_seconds", "ratio")
+if TYPE_CHECKING:
+    import pandas as pd
+
 PEER = "open_clip_train"
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class PeerEnvironment:
-    """Where open_clip's trainer runs: an interpreter, and folders that come first on its path.
-
-    Attributes:
-        python: the interpreter.
-        path: folders, separated as in PYTHONPATH, in front of this repository.
-    """
-
-    python: str = sys.executable
-    path: str = ""
+TRIAL_EPOCHS = 3
+WAY_OUT = (
+    "; open_clip's trainer needs webdataset 0.2.86 or older on its path: `pip install --no-deps --target FOLDER "
+    "webdataset==0.2.86`, then --peer-path FOLDER"
+)
 
 
 @dataclass(frozen=True)
@@ -51,20 +44,26 @@ class Compared:
     peer: list[Outcome]
     tried: Mapping[int, float]
 
+    def losses(self) -> pd.DataFrame:
+        """Tidy loss curves of both trainers."""
+        return loss_table(
+            {
+                name: {self.task.seed + i: outcome.losses for i, outcome in enumerate(outcomes)}
+                for name, outcomes in (("ours", self.ours), (PEER, self.peer))
+            }
+        )
+
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of COLUMNS: end to end, and the steady state as seconds for 1,000 images."""
+        """Rows of COLUMNS: end to end by the clock and by the processors, and the steady state as seconds for 1,000 images."""
         device = self.task.device
         ours, peer = median(o.seconds for o in self.ours), median(o.seconds for o in self.peer)
-        yield row(f"{self.name}, end to end", device, ours, peer)
+        yield row(f"{self.name}, end to end", device, ours, PEER, peer)
+        ours, peer = median(o.cpu_seconds for o in self.ours), median(o.cpu_seconds for o in self.peer)
+        yield row(f"{self.name}, end to end, processor seconds", device, ours, PEER, peer)
         ours, peer = (
             1000 / median(o.images_per_second for o in outcomes) for outcomes in (self.ours, self.peer)
         )
-        yield row(f"{self.name}, 1,000 images in steady state", device, ours, peer)
-
-
-def row(name: str, device: str, ours: float, peer: float, peer_name: str = PEER) -> dict[str, Any]:
-    """One row of the table of ratios."""
-    return dict(zip(COLUMNS, (name, device, ours, peer_name, peer, peer / ours), strict=True))
+        yield row(f"{self.name}, 1,000 images in steady state", device, ours, PEER, peer)
 
 
 def make_task(
@@ -95,7 +94,7 @@ def run_ours(task: TrainingTask, folder: Path) -> Outcome:
     Raises:
         StudyError: it failed; names its log.
     """
-    return _run("our_driver", task, folder, sys.executable, os.environ.get("PYTHONPATH", ""))
+    return _run("our_driver", task, folder, HERE, "")
 
 
 def run_peer(task: TrainingTask, folder: Path, environment: PeerEnvironment) -> Outcome:
@@ -104,38 +103,16 @@ def run_peer(task: TrainingTask, folder: Path, environment: PeerEnvironment) -> 
     Raises:
         StudyError: it failed; names its log.
     """
-    inherited = os.environ.get("PYTHONPATH", "")
-    path = os.pathsep.join(part for part in (environment.path, inherited) if part)
-    return _run("open_clip_driver", task, folder, environment.python, path)
+    return _run("open_clip_driver", task, folder, environment, WAY_OUT)
 
 
-def _run(driver: str, task: TrainingTask, folder: Path, python: str, path: str) -> Outcome:
+def _run(
+    driver: str, task: TrainingTask, folder: Path, environment: PeerEnvironment, way_out: str
+) -> Outcome:
     folder.mkdir(parents=True)
     task.write(folder / "task.json")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(part for part in (path, str(REPOSITORY)) if part),
-        "OMP_NUM_THREADS": str(task.threads),
-        "MKL_NUM_THREADS": str(task.threads),
-    }
-    command = [python, "-m", f"empirical.benchmarks.{driver}", str(folder / "task.json"), str(folder)]
-    started = time.perf_counter()
-    with (folder / "log.txt").open("wb") as log:
-        done = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
-    seconds = time.perf_counter() - started
-    if done.returncode or not (folder / "outcome.json").is_file():
-        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        hint = ""
-        if driver == "open_clip_driver":
-            hint = (
-                "; open_clip's trainer needs webdataset 0.2.86 or older: `pip install --no-deps --target FOLDER "
-                "webdataset==0.2.86`, then --peer-path FOLDER"
-            )
-        raise StudyError(f"{driver} failed: {lines[-1] if lines else 'no output'} ({folder}/log.txt){hint}")
-    outcome = Outcome.read(folder / "outcome.json")
-    outcome.seconds = seconds
-    outcome.write(folder / "outcome.json")
-    return outcome
+    spent = run_driver(f"{__package__}.{driver}", folder, task.threads, environment, way_out)
+    return replace(Outcome.read(folder / "outcome.json"), **asdict(spent))
 
 
 def compare_trainers(
@@ -146,31 +123,50 @@ def compare_trainers(
     *,
     seeds: Sequence[int] = (0,),
     workers: Sequence[int] = (1,),
-    report: Any = print,
+    report: Callable[[str], None] = print,
 ) -> Compared:
-    """Train by turns, ours and the peer, once for each seed; the peer first tries each number of workers on seeds[0].
+    """Train by turns, ours and the peer, once for each seed, with the peer's best number of workers.
 
-    The peer keeps the number that ended soonest; its trial counts as its run of that seed.
+    Where there are several numbers to choose from, each is tried for TRIAL_EPOCHS; the highest rate is kept.
+
+    Raises:
+        StudyError: a side failed; names its log.
     """
-    tried: dict[int, Outcome] = {}
-    for number in workers:
-        tried[number] = run_peer(
-            replace(task, workers=number, seed=seeds[0]),
-            folder / f"peer_{number}_workers_{seeds[0]}",
-            environment,
-        )
-        report(_describe(f"{PEER}, {number} workers", tried[number]))
-    best = min(tried, key=lambda number: tried[number].seconds)
-    task = replace(task, workers=best)
-    ours, peer = [], [tried[best]]
-    for i, seed in enumerate(seeds):
+    tried: dict[int, float] = {}
+    if len(workers) > 1:
+        for number in workers:
+            trial = replace(task, workers=number, epochs=TRIAL_EPOCHS, seed=seeds[0])
+            outcome = run_peer(trial, folder / f"trial_{number}", environment)
+            tried[number] = outcome.images_per_second
+            report(f"{PEER}, {number} workers: {tried[number]:,.0f} images/s")
+    task = replace(task, workers=max(tried, key=tried.__getitem__) if tried else workers[0])
+    ours, peer = [], []
+    for seed in seeds:
         ours.append(run_ours(replace(task, seed=seed), folder / f"ours_{seed}"))
         report(_describe("ours", ours[-1]))
-        if i:
-            peer.append(run_peer(replace(task, seed=seed), folder / f"peer_{seed}", environment))
-            report(_describe(PEER, peer[-1]))
-    rates = {number: outcome.images_per_second for number, outcome in tried.items()}
-    return Compared(name, task, ours, peer, rates)
+        peer.append(run_peer(replace(task, seed=seed), folder / f"peer_{seed}", environment))
+        report(_describe(f"{PEER}, {task.workers} workers", peer[-1]))
+    return Compared(name, task, ours, peer, tried or {task.workers: peer[0].images_per_second})
+
+
+def side_by_side(
+    name: str, compared: Compared, folder: Path, environment: PeerEnvironment, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """A row for two models trained at once, a thread for each (and no loader process for the peer's): seconds for both."""
+    task = replace(compared.task, threads=1, workers=0)
+    sides = (run_ours, partial(run_peer, environment=environment))
+    seconds = []
+    for side, label in zip(sides, ("ours", "peer"), strict=True):
+        started = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            runs = [
+                pool.submit(side, replace(task, seed=seed), folder / f"{label}_{seed}") for seed in (0, 1)
+            ]
+            for run in runs:
+                run.result()
+        seconds.append(time.perf_counter() - started)
+    report(f"two models side by side: ours {seconds[0]:.1f} s, {PEER} {seconds[1]:.1f} s")
+    return row(f"{name}, two models side by side, end to end", task.device, seconds[0], PEER, seconds[1])
 
 
 def _describe(who: str, outcome: Outcome) -> str:

@@ -1,105 +1,164 @@
-"""What is measured of training on a device: `parts`, each with rows of ratios and notes for the record."""
+"""What is measured of training and of evaluation on a device: `training_parts` and `evaluation_part`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from empirical.benchmarks.evaluation_comparison import compare_evaluators, write_test_sets
+from empirical.benchmarks.evaluation_task import EvaluationTask
+from empirical.benchmarks.fresh_process import HERE, PeerEnvironment, row
+from empirical.benchmarks.loss_curves import difference_table, same_to_noise
+from empirical.benchmarks.made_up_shards import write_made_up, write_rendered
 from empirical.benchmarks.training_comparison import (
+    PEER,
     Compared,
-    PeerEnvironment,
     compare_trainers,
     make_task,
-    row,
+    run_ours,
+    side_by_side,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LANES = 8
+SMALL, LARGE = "conv_tower 32 px batch 64", "RN50 224 px batch 128 bf16"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How much is measured, where, and beside which peers.
+
+    Attributes:
+        device: "cpu", "cuda", ...
+        quick: as little as shows that everything runs.
+        trainer, evaluator: the peers' environments.
+        workers: numbers of loader processes among which the peer's trainer finds its best; empty: the default ones.
+        seeds: one training of each trainer per seed; more than one draws loss curves.
+        report: takes a line about progress.
+    """
+
+    device: str = "cpu"
+    quick: bool = False
+    trainer: PeerEnvironment = HERE
+    evaluator: PeerEnvironment = HERE
+    workers: Sequence[int] = ()
+    seeds: Sequence[int] = (0, 1, 2, 3)
+    report: Callable[[str], None] = print
+
+    @property
+    def on_a_gpu(self) -> bool:
+        """Whether the device is one that records steps."""
+        return self.device.startswith("cuda")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of the table of ratios, and whatever else was seen, ready for JSON."""
+    """Rows of the table of ratios, further tables by name, and what a record should say besides, ready for JSON."""
 
     rows: list[dict[str, Any]]
-    notes: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def parts(
-    preset: str,
-    folder: Path,
-    peer: PeerEnvironment,
-    report: Callable[[str], None],
-    workers: Sequence[int] = (),
-) -> Iterator[Part]:
-    """The parts of a preset ("cpu", "gpu" or "quick"), one after the other; `workers` are those the peer tries."""
-    if preset == "gpu":
-        yield from _on_a_gpu(folder, peer, report, workers)
-        return
-    from empirical.benchmarks.made_up_shards import write_rendered
+def training_parts(folder: Path, choices: Choices) -> Iterator[Part]:
+    """The small model end to end and in steady state, several at once, and RN50 where there is a GPU.
 
-    quick = preset == "quick"
-    samples, shards = (256, 2) if quick else (2048, 8)
+    Args: folder, an empty one for shards, logs and weights.
+    Raises: StudyError when a trainer fails; names its log.
+    """
+    samples, shards, epochs = (
+        (256, 2, 2) if choices.quick else (4096, 16, 12) if choices.on_a_gpu else (2048, 8, 8)
+    )
     pattern = write_rendered(folder / "rendered", samples, shards)
+    choices.report(f"{samples} rendered pairs of 32 px in {shards} shards")
     task = make_task(
-        folder, "conv_tower", "world", pattern, samples, epochs=2 if quick else 8, threads=1 if quick else 2
-    )
-    compared = compare_trainers(
-        "conv_tower 32 px", task, folder / "small", peer,
-        seeds=(0,) if quick else (0, 1, 2), workers=workers or ((0,) if quick else (0, 1, 2)), report=report,
+        folder, "conv_tower", "world", pattern, samples,
+        epochs=epochs, threads=4 if choices.on_a_gpu else 2, device=choices.device, recorded=choices.on_a_gpu,
     )  # fmt: skip
-    yield _part(compared)
-
-
-def _on_a_gpu(
-    folder: Path, peer: PeerEnvironment, report: Callable[[str], None], workers: Sequence[int]
-) -> Iterator[Part]:
-    from empirical.benchmarks.made_up_shards import write_made_up, write_rendered
-
-    device = "cuda"
-    samples = 4096
-    pattern = write_rendered(folder / "rendered", samples, 16)
-    report(f"{samples} rendered samples of 32 px written")
-    task = make_task(
-        folder, "conv_tower", "world", pattern, samples, epochs=12, threads=4, device=device, recorded=True
-    )
+    tried = (0,) if choices.quick else (8,) if choices.on_a_gpu else (0, 1, 2)
     small = compare_trainers(
-        "conv_tower 32 px", task, folder / "small", peer, workers=workers or (8,), report=report
-    )
+        SMALL, task, folder / "small", choices.trainer,
+        seeds=choices.seeds, workers=choices.workers or tried, report=choices.report,
+    )  # fmt: skip
     yield _part(small)
-    yield _many_at_once(device, small, report)
+    if choices.on_a_gpu:
+        yield _many_at_once(choices, small)
+        yield _large(folder, choices)
+    elif not choices.quick:
+        yield Part([side_by_side(SMALL, small, folder / "side_by_side", choices.trainer, choices.report)])
 
+
+def evaluation_part(folder: Path, choices: Choices) -> Iterator[Part]:
+    """Zero-shot evaluation of a small model on five test sets beside clip-benchmark's.
+
+    Args: folder, an empty one for shards, logs and weights.
+    Raises: StudyError when an evaluator fails, naming its log, or the two find different accuracies.
+    """
+    samples, images, repeats = (256, 60, 1) if choices.quick else (2048, 1500, 3)
+    pattern = write_rendered(folder / "rendered", samples, 2)
+    task = make_task(folder, "conv_tower", "world", pattern, samples, epochs=4)
+    run_ours(task, folder / "model")
+    test_sets = write_test_sets(folder / "test_sets", images)
+    choices.report(f"a model trained, {len(test_sets)} test sets of {images} images written")
+    evaluation = EvaluationTask(
+        str(folder / "model" / "model.safetensors"), task.config, task.tokenizer, test_sets,
+        device=choices.device, threads=4 if choices.on_a_gpu else 2,
+    )  # fmt: skip
+    workers = (0,) if choices.quick else (0, 2, 4)
+    compared = compare_evaluators(
+        evaluation, images, folder / "turns", choices.evaluator,
+        repeats=repeats, workers=workers, report=choices.report,
+    )  # fmt: skip
+    notes = {
+        "accuracy": {"ours": compared.ours[-1].accuracy, "peer": compared.peer[-1].accuracy},
+        "peer_workers": compared.task.workers,
+        "peer_versions": compared.peer[-1].versions,
+    }
+    yield Part(list(compared.rows()), {"evaluation": notes})
+
+
+def _large(folder: Path, choices: Choices) -> Part:
     samples = 1024
     pattern = write_made_up(folder / "made_up", samples, 8, image_size=224)
-    report(f"{samples} made-up samples of 224 px written")
+    choices.report(f"{samples} made-up pairs of 224 px in 8 shards")
     task = make_task(
         folder, "RN50", "open_clip", pattern, samples,
-        epochs=5, batch_size=128, threads=4, device=device, bfloat16=True,
+        epochs=5, batch_size=128, threads=4, device=choices.device, bfloat16=True,
     )  # fmt: skip
-    yield _part(
-        compare_trainers("RN50 224 px bf16", task, folder / "RN50", peer, workers=(8,), report=report)
+    compared = compare_trainers(
+        LARGE, task, folder / "large", choices.trainer, workers=(8,), report=choices.report
     )
+    return _part(compared)
 
 
-def _many_at_once(device: str, small: Compared, report: Callable[[str], None]) -> Part:
+def _many_at_once(choices: Choices, small: Compared) -> Part:
     """Images per second of all models together, beside the peer's one model."""
     from empirical.benchmarks.training_rate import training_rate
 
-    lanes = 8
-    rate = training_rate(device, lanes=lanes, recorded=True, num_samples=4096, epochs=6)
-    report(f"{lanes} models at once: {rate.images_per_second:,.0f} images/s")
-    peer = small.peer[0].images_per_second
-    name = f"conv_tower 32 px, 1,000 images, {lanes} models at once"
-    rows = [row(name, device, 1000 / rate.images_per_second, 1000 / peer)]
+    rate = training_rate(choices.device, lanes=LANES, recorded=True, num_samples=4096, epochs=6)
+    choices.report(f"{LANES} models at once: {rate.images_per_second:,.0f} images/s")
+    name = f"{SMALL}, 1,000 images, {LANES} of our models at once (noise)"
+    rows = [
+        row(name, choices.device, 1000 / rate.images_per_second, PEER, 1000 / small.peer[0].images_per_second)
+    ]
     return Part(rows, {name: asdict(rate)})
 
 
 def _part(compared: Compared) -> Part:
-    notes = {
-        compared.name: {
-            "task": {k: v for k, v in asdict(compared.task).items() if k not in ("tokenizer", "shards", "config")},
-            "peer_images_per_second_by_workers": {str(k): v for k, v in compared.tried.items()},
-            "ours": [asdict(outcome) for outcome in compared.ours],
-            "peer": [asdict(outcome) for outcome in compared.peer],
-        }
-    }  # fmt: skip
-    return Part(list(compared.rows()), notes)
+    left_out = ("tokenizer", "shards", "config")
+    notes: dict[str, Any] = {
+        "task": {name: value for name, value in asdict(compared.task).items() if name not in left_out},
+        "peer_images_per_second_by_workers": {str(number): rate for number, rate in compared.tried.items()},
+        "ours": [asdict(outcome) for outcome in compared.ours],
+        "peer": [asdict(outcome) for outcome in compared.peer],
+    }
+    tables = {}
+    if len(compared.ours) > 1:
+        tables = {"loss_curves": compared.losses()}
+        tables["loss_difference"] = difference_table(tables["loss_curves"], "ours", PEER)
+        notes["loss_curves"] = same_to_noise(tables["loss_difference"])
+    return Part(list(compared.rows()), {compared.name: notes}, tables)

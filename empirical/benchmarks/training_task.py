@@ -5,17 +5,14 @@ Importing this module loads no torch, so that a process which only starts others
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
-from empirical.errors import DataError
+from empirical.benchmarks.fresh_process import JsonFile
 
 
 @dataclass(frozen=True)
-class TrainingTask:
+class TrainingTask(JsonFile):
     """What to train, on what, and how; both trainers read the same file.
 
     Attributes:
@@ -53,18 +50,9 @@ class TrainingTask:
     workers: int = 0
     recorded: bool = False
 
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> TrainingTask:
-        """What `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
-
 
 @dataclass
-class Outcome:
+class Outcome(JsonFile):
     """What came of a task.
 
     Attributes:
@@ -73,6 +61,7 @@ class Outcome:
         samples_per_epoch: images seen in each.
         losses: each epoch's mean contrastive loss in nats.
         versions: of the libraries that computed.
+        cpu_seconds: processor seconds of it and its own processes.
     """
 
     epoch_seconds: list[float]
@@ -80,26 +69,10 @@ class Outcome:
     losses: list[float]
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = float("nan")
+    cpu_seconds: float = float("nan")
 
     @property
     def images_per_second(self) -> float:
         """In the steady state: the median over the epochs after the first, which starts workers and warms caches."""
         later = self.epoch_seconds[1:] or self.epoch_seconds
         return self.samples_per_epoch / median(later)
-
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> Outcome:
-        """What `write` wrote.
-
-        Raises:
-            DataError: the process left no outcome.
-        """
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: no outcome of a training ({error})") from error
-        return cls(**found)

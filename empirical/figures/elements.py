@@ -20,6 +20,7 @@ from scipy.special import ndtri
 
 from empirical.prediction import mixture_shares
 from theory.counts import clopper_pearson
+from theory.page import pt
 from theory.plotting import PALETTE, probit_axes
 
 DARK, INK, PALE = "#222222", "#555555", "#9A9A9A"
@@ -65,12 +66,12 @@ def mixture_label(sources: str) -> str:
 
 def mixture_marker(
     ax: Axes,
-    x: float,
-    y: float,
+    x: float | int,
+    y: float | int,
     shares: Mapping[str, float],
     colours: Mapping[str, str],
-    size: float = 6.0,
-    zorder: float = 6.0,
+    size: float | int = 6.0,
+    zorder: float | int = 6.0,
 ) -> None:
     """A pie of the sources' colours with a thin white rim at (x, y), `size` points across; slices are the shares."""
     # The rim lies under the slices, half a point wider: it parts neighbours without eating into thin slices.
@@ -216,9 +217,7 @@ def dot(colour: str, marker: str = "o", filled: bool = True, size: float = 4.5, 
     )
 
 
-def legend_below(
-    fig: Figure, handles: Sequence, labels: Sequence[str], num_open: int = 0, font_size: float = 7.5
-) -> None:
+def legend_below(fig: Figure, handles: Sequence, labels: Sequence[str], num_open: int = 0) -> None:
     """One legend for the whole figure, under the panels, in as many columns as its labels leave room for.
 
     `num_open`: how many open-ended bars the figure shows; any gives them an entry. Nothing to name, no legend.
@@ -228,6 +227,7 @@ def legend_below(
         handles, labels = [*handles, handle], [*labels, words]
     if not handles:
         return
+    font_size = pt(7.5)
     room = 72 * fig.get_figwidth() - 12
     widths = [0.56 * font_size * len(label) + 4.2 * font_size for label in labels]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 
 from empirical.figures.elements import (
     PALE,
@@ -20,6 +19,7 @@ from empirical.figures.elements import (
     source_colours,
 )
 from empirical.robustness import group_labels, models_of_shift, shifts, with_link_errors
+from theory.page import first_in_row, panels
 from theory.plotting import panel_letters, save_figure, use_style
 
 
@@ -44,10 +44,10 @@ def draw_filtering(
     # The same colour as in the figure of mixtures: colours go by the order of the single sources.
     colours = source_colours([*pd.unique(table.loc[table["kind"] == "single", "sources"]), *filters])
     labels = dict(zip(filtered["run"], group_labels(filtered), strict=True))
-    fig, axes = plt.subplots(
-        max(len(pools), 1), max(len(names), 1), figsize=(max(2.5 * len(names), 4.9), 2.5 * max(len(pools), 1) + 0.7),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    rows, columns = max(len(pools), 1), max(len(names), 1)
+    fig, axes = panels(
+        rows, columns, (max(2.5 * columns, 4.9), 2.5 * rows + 0.7), extra=1.0, layout="constrained"
+    )
     lines = trends[(trends["link"] == "probit") & (trends["fit"] == "line")].set_index(
         ["kind", "sources", "shift"]
     )
@@ -72,14 +72,14 @@ def draw_filtering(
                     for v in (points[f"{a}_probit"].to_numpy(float) for a in "xy")
                 )
                 own = kind == "single"
-                axes[i, j].plot(
+                axes[i * columns + j].plot(
                     x, y, marker, ms=4.5 if own else 3.8, color=colour, mec="none" if own else "white", mew=0.3,
                     ls="none", alpha=0.6 if own else 1.0, zorder=2 if own else 4,
                 )  # fmt: skip
                 if (kind, group, shift) in lines.index and np.isfinite(x).any():
                     fit = lines.loc[(kind, group, shift)]
                     line_between(
-                        axes[i, j],
+                        axes[i * columns + j],
                         fit["intercept"],
                         fit["slope"],
                         x,
@@ -92,18 +92,18 @@ def draw_filtering(
                 all_x += [x, ends[0]]
                 all_y += [y, ends[1]]
             percent_panel(
-                axes[i, j],
+                axes[i * columns + j],
                 np.concatenate(all_x),
                 np.concatenate(all_y),
                 readable(shift),
                 f"accuracy on {readable(reference)}" if i == len(pools) - 1 else None,
                 (f"pool {readable(pool)}\n" if len(pools) > 1 else "") + "accuracy under shift"
-                if j == 0
+                if first_in_row(j, columns)
                 else None,
             )
-            num_open += open_ended.draw(axes[i, j])
+            num_open += open_ended.draw(axes[i * columns + j])
     if len(pools) and len(names):
-        panel_letters(list(axes.flat))
+        panel_letters(axes)
     handles, words = (
         [dot(PALE, line="-")],
         ["raw pool" + (f" ({readable(pools[0])})" if len(pools) == 1 else "")],

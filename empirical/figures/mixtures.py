@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -34,6 +33,7 @@ from empirical.figures.elements import (
 from empirical.figures.filtering import draw_filtering
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
 from empirical.robustness import models_of_shift, shifts, with_link_errors
+from theory.page import first_in_row, panels, pt
 from theory.plotting import panel_letters, save_figure, use_style
 
 __all__ = ["draw_filtering", "draw_predictions_vs_measurements"]
@@ -67,27 +67,25 @@ def draw_predictions_vs_measurements(
     placed = places_on_axes(predictions, accuracies, reference)
     colours = source_colours(list(pd.unique(table.loc[table["kind"] == "single", "sources"])))
     rows, columns = 2 if len(predictions) else 1, max(len(names), 1)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(max(2.5 * columns, 5.0), 3.1 + 2.3 * (rows - 1) + 0.7), layout="constrained", squeeze=False,
-        height_ratios=[1.35, 1.0][:rows],
-    )  # fmt: skip
+    size = max(2.5 * columns, 5.0), 3.1 + 2.3 * (rows - 1) + 0.7
+    fig, axes = panels(rows, columns, size, extra=1.4, layout="constrained", height_ratios=[1.35, 1.0][:rows])
     shown = shown_mixtures(table)
     lines = trends[(trends["kind"] == "single") & (trends["fit"] == "line")]
     num_open = 0
     for j, shift in enumerate(names):
         models, of_shift = models_of_shift(table, shift, reference), placed[placed["shift"] == shift]
-        panel = AccuracyPanel(axes[0, j], models, lines[lines["shift"] == shift], of_shift, shown, colours)
+        panel = AccuracyPanel(axes[j], models, lines[lines["shift"] == shift], of_shift, shown, colours)
         x, y = panel.draw()
-        y_label = None if j else "accuracy under shift"
-        percent_panel(axes[0, j], x, y, readable(shift), f"accuracy on {readable(reference)}", y_label)
-        num_open += panel.open_ended.draw(axes[0, j])
+        y_label = "accuracy under shift" if first_in_row(j, columns) else None
+        percent_panel(axes[j], x, y, readable(shift), f"accuracy on {readable(reference)}", y_label)
+        num_open += panel.open_ended.draw(axes[j])
         if rows == 2:
-            _ratio_panel(axes[1, j], of_shift, first=j == 0)
+            _ratio_panel(axes[columns + j], of_shift, first=first_in_row(j, columns))
     if names:
-        panel_letters(list(axes.flat))
+        panel_letters(axes)
     else:
-        axes[0, 0].set_axis_off()
-        axes[0, 0].text(0.5, 0.5, "no finished model yet", ha="center", va="center")
+        axes[0].set_axis_off()
+        axes[0].text(0.5, 0.5, "no finished model yet", ha="center", va="center")
     _legend(fig, colours, table, predictions, shown, num_open)
     return save_figure(fig, path_stem)
 
@@ -142,7 +140,7 @@ def _ratio_panel(ax: Axes, rows: pd.DataFrame, first: bool) -> None:
     ax.set_xlabel("predicted d′ ratio")
     ax.annotate(
         "rms error: " + "\n".join(pairs), (0.5, 0), (0, -34), xycoords="axes fraction", textcoords="offset points",
-        ha="center", va="top", fontsize=7, color=INK, annotation_clip=False,
+        ha="center", va="top", fontsize=pt(7), color=INK, annotation_clip=False,
     )  # fmt: skip
     if first:
         ax.set_ylabel("measured d′ ratio")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -25,6 +24,7 @@ from empirical.figures.elements import (
 from empirical.filter_inheritance import HEIGHT
 from empirical.robustness import models_of_shift, shifts, with_link_errors
 from theory.links import dprime_inverse
+from theory.page import current_page, panels, pt
 from theory.plotting import MARKERS, panel_letters, save_figure, use_style
 
 _POOL, _FILTER = "#555555", "#0072B2"
@@ -60,15 +60,13 @@ def draw_published(
     if not {pool, filter_group} <= set(groups):
         roles = {g: (c, MARKERS[i % len(MARKERS)]) for i, (g, c) in enumerate(source_colours(groups).items())}
     others = [group for group in groups if group not in roles]
-    columns = min(3, len(names) + 1)
+    columns = current_page().columns(min(3, len(names) + 1))
     rows = -(-(len(names) + (1 if len(comparison) else 0)) // columns)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(3.3 * columns, 2.75 * rows + 0.6), layout="constrained", squeeze=False
-    )
-    panels = list(axes.flat)
+    size = 3.3 * columns, 2.75 * rows + 0.6
+    fig, all_panels = panels(rows, columns, size, extra=0.8, layout="constrained")
     fits = trends[(trends["link"] == "dprime") & (trends["fit"] == "line")].set_index(["sources", "shift"])
     num_open = 0
-    for ax, shift in zip(panels, names, strict=False):
+    for number, (ax, shift) in enumerate(zip(all_panels, names, strict=False)):
         models = models_of_shift(table, shift, reference)
         classes = [int(models[f"{axis}_num_classes"].iloc[0]) for axis in "xy"]
 
@@ -117,7 +115,7 @@ def draw_published(
             line = curve(group, points["x_dprime"].min(), points["x_dprime"].max()) if len(points) else None
             if line is not None:
                 ax.plot(*line, color=colour, lw=1.1, zorder=3)
-        first = ax in axes[:, 0]
+        first = number % columns == 0
         percent_panel(
             ax,
             np.concatenate([finite["x_probit"].to_numpy(float), *(end[0] for end in ends)]),
@@ -127,11 +125,11 @@ def draw_published(
             "accuracy under shift" if first else None,
         )
         num_open += open_ended.draw(ax)
-    panel_letters(panels[: len(names)])
-    for ax in panels[len(names) :]:
+    panel_letters(all_panels[: len(names)])
+    for ax in all_panels[len(names) :]:
         ax.set_axis_off()
-    if len(comparison) and len(panels) > len(names):
-        _verdicts(panels[len(names)], comparison, offsets, labels)
+    if len(comparison) and len(all_panels) > len(names):
+        _verdicts(all_panels[len(names)], comparison, offsets, labels)
     handles: list[Any] = [dot(colour, marker, line="-") for colour, marker in roles.values()]
     words = list(roles)
     if {pool, filter_group} <= set(groups):
@@ -151,7 +149,7 @@ def _verdicts(ax: Axes, comparison: pd.DataFrame, offsets: pd.DataFrame, labels:
     step = min(0.066, 0.8 / max(len(heights) + 1.6 * heights["filtered"].nunique(), 1))
 
     def write(x: float, y: float, text: str, colour: str = DARK, size: float = 6.8, **kwargs: Any) -> None:
-        ax.text(x, y, text, transform=ax.transAxes, fontsize=size, color=colour, va="top", **kwargs)
+        ax.text(x, y, text, transform=ax.transAxes, fontsize=pt(size), color=colour, va="top", **kwargs)
 
     y = 1.0
     for name, part in heights.groupby("filtered", sort=False):

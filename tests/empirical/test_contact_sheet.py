@@ -3,15 +3,16 @@
 import numpy as np
 from PIL import Image
 
-from empirical.contact_sheet import _mosaic, draw_world
+from empirical.contact_sheet import draw_world
+from empirical.figures.contact_sheet import mosaic
 
 
 def test_a_mosaic_is_the_images_row_by_row():
     images = np.arange(6 * 3 * 4 * 4, dtype=np.uint8).reshape(6, 3, 4, 4)
-    mosaic = _mosaic(images, rows=2, gap=1)
-    assert mosaic.shape == (9, 14, 3)
-    assert np.array_equal(mosaic[5:9, 5:9], images[4].transpose(1, 2, 0))
-    assert (mosaic[4] == 255).all()
+    found = mosaic(images, rows=2, gap=1)
+    assert found.shape == (9, 14, 3)
+    assert np.array_equal(found[5:9, 5:9], images[4].transpose(1, 2, 0))
+    assert (found[4] == 255).all()
 
 
 def test_the_sheet_shows_sources_and_test_sets(tmp_path):

@@ -23,6 +23,7 @@ def test_a_record_is_whole_whenever_its_writer_is_killed(tmp_path: Path) -> None
         process = context.Process(target=write_for_ever, args=(str(path),))
         process.start()
         while not path.exists():
+            assert process.is_alive(), "the writer never came to write"
             time.sleep(0.01)
         time.sleep(delay)
         assert process.pid is not None

@@ -1,5 +1,6 @@
 """Everything that can be wrong with a shard: bad samples are skipped and counted, good ones beside them kept."""
 
+import errno
 import io
 import struct
 import tarfile
@@ -8,12 +9,14 @@ import zlib
 import pytest
 from shard_cases import good, image_file, write_tar
 
+from empirical.arrays import ReadAccount
 from empirical.errors import DataError
 from empirical.shards import (
     UnreadableSample,
     decode_image,
     read_pairs,
 )
+from empirical.tar_members import LOST, SKIPPED, read_members
 
 # ---------------------------------------------------------------- bad samples
 
@@ -93,21 +96,58 @@ def test_pickles_and_paths_in_shards_are_harmless(tmp_path):
         ],
     )
     before = sorted(p.name for p in tmp_path.iterdir())
-    assert read_pairs(str(path), 8).keys == ["a", "../../up", "/tmp/absolute"]
+    pairs = read_pairs(str(path), 8)
+    assert pairs.keys == ["a"]
+    assert pairs.account.skipped == {"member path leads upwards (..)": 2, "member has an absolute path": 2}
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
-def test_links_and_folders_in_shards_are_ignored(tmp_path):
+def test_links_and_devices_are_refused_and_folders_ignored(tmp_path):
+    special = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
     with tarfile.open(tmp_path / "0.tar", "w") as tar:
-        for name, kind in (("a.txt", tarfile.SYMTYPE), ("d", tarfile.DIRTYPE)):
-            info = tarfile.TarInfo(name)
+        for kind in (*special, tarfile.DIRTYPE):
+            info = tarfile.TarInfo("a.txt")
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
         for name, data in good("b"):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    assert read_pairs(str(tmp_path), 8).captions == ["a photo of b"]
+    pairs = read_pairs(str(tmp_path), 8)
+    assert pairs.captions == ["a photo of b"]
+    assert pairs.account.skipped == {"member is a link": 2, "member is a device or another special file": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a/../../b", "member path leads upwards (..)"),
+        ("..\\b", "member path leads upwards (..)"),
+        ("/b", "member has an absolute path"),
+        ("\\\\host\\b", "member has an absolute path"),
+        ("C:\\b", "member has an absolute path"),
+        ("a\nb", "member name is too long or holds control characters"),
+        ("b" * 5000, "member name is too long or holds control characters"),
+    ],
+)
+def test_names_that_would_harm_who_extracts_are_refused(tmp_path, name, reason):
+    hostile = [(f"{name}.png", image_file()), (f"{name}.txt", b"hostile")]
+    pairs = read_pairs(str(write_tar(tmp_path / "0.tar", [*good("a"), *hostile, *good("b")])), 8)
+    assert pairs.keys == ["a", "b"]
+    assert pairs.account.skipped == {reason: 2}
+
+
+def test_odd_but_harmless_names_are_read(tmp_path):
+    names = ["./a", "d/e", "..f/g", "h..i/j", "ü", "x" * 300, "C:d"]
+    pairs = read_pairs(str(write_tar(tmp_path / "0.tar", [m for name in names for m in good(name)])), 8)
+    assert pairs.keys == names
+    assert not pairs.account.skipped
+
+
+def test_a_name_that_is_not_utf8_becomes_readable_text(tmp_path):
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    path = write_tar(tmp_path / "0.tar", [(f"{name}.png", image_file()), (f"{name}.txt", b"a cup")])
+    assert read_pairs(str(path), 8).keys == ["caf\\xe9"]
 
 
 def test_a_member_that_occurs_twice_is_counted(tmp_path):
@@ -141,8 +181,6 @@ def test_an_empty_shard_beside_good_ones_is_counted(tmp_path):
 
 # ---------------------------------------------------------------- damaged shards
 
-LOST = "rest of a damaged shard lost"
-
 
 @pytest.mark.parametrize("cut", [700, 1536, 3072, 3584])
 def test_a_truncated_shard_keeps_the_samples_before_the_cut(tmp_path, cut):
@@ -160,16 +198,70 @@ def test_a_truncated_shard_keeps_the_samples_before_the_cut(tmp_path, cut):
     assert any(str(tmp_path / "0.tar") in e for e in pairs.account.examples)
 
 
-def test_a_corrupt_header_keeps_the_samples_before_it(tmp_path):
+@pytest.mark.parametrize("block", [b"\xff" * 512, bytes(512)])
+def test_a_corrupt_header_costs_the_member_behind_it(tmp_path, block):
     path = write_tar(tmp_path / "0.tar", [m for key in "abcd" for m in good(key)])
     with tarfile.open(path) as tar:
         offset = tar.getmember("c.png").offset
     data = bytearray(path.read_bytes())
-    data[offset : offset + 512] = b"\xff" * 512
+    data[offset : offset + 512] = block
     path.write_bytes(data)
     pairs = read_pairs(str(path), 8)
+    assert pairs.keys == ["a", "b", "d"]
+    assert pairs.account.skipped == {SKIPPED: 1, "no image (.jpg, .jpeg, .png, .webp)": 1}
+
+
+def test_a_sector_that_the_disk_cannot_read_costs_one_member(tmp_path):
+    class Disk(io.FileIO):
+        """A file with one bad byte."""
+
+        def readinto(self, buffer):
+            if self.tell() <= bad < self.tell() + len(memoryview(buffer)):
+                raise OSError(errno.EIO, "Input/output error")
+            return super().readinto(buffer)
+
+    path = write_tar(tmp_path / "0.tar", [m for key in "abc" for m in good(key)])
+    with tarfile.open(path) as tar:
+        bad = tar.getmember("b.txt").offset_data
+    account = ReadAccount()
+    with io.BufferedReader(Disk(path), 64) as file:
+        names = [member.name for member in read_members(path, file, account)]
+    assert names == ["a.png", "a.txt", "b.png", "c.png", "c.txt"]
+    assert account.skipped == {SKIPPED: 1}
+
+
+def with_size(name: str, size: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A valid header whose size field holds these 12 bytes."""
+    header = bytearray(tarfile.TarInfo(name).tobuf())
+    header[124:136], header[156:157] = size, kind
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    return bytes(header)
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE]
+)
+@pytest.mark.parametrize("size", [b"\xff" * 12, b"\x80" + b"\xff" * 11, b"77777777777\0"])
+def test_a_header_with_an_impossible_size_neither_hangs_nor_crashes(tmp_path, kind, size):
+    """Negative sizes send tarfile backwards for ever, huge ones into reading all there is."""
+    whole = write_tar(tmp_path / "0.tar", [*good("a"), *good("b")]).read_bytes()
+    with tarfile.open(tmp_path / "0.tar") as tar:
+        at = tar.getmember("b.png").offset
+    (tmp_path / "0.tar").write_bytes(whole[:at] + with_size("evil.png", size, kind) + whole[at:])
+    pairs = read_pairs(str(tmp_path), 8)
+    assert pairs.keys[0] == "a"
+    assert pairs.keys[-1] == "b"
+    assert sum(pairs.account.skipped.values()) >= 1
+
+
+def test_tars_joined_end_to_end_are_read_whole(tmp_path):
+    first = write_tar(tmp_path / "0.tar", good("a")).read_bytes()
+    second = write_tar(tmp_path / "1.tar", good("b")).read_bytes()
+    (tmp_path / "0.tar").write_bytes(first + second)
+    pairs = read_pairs(str(tmp_path / "0.tar"), 8)
     assert pairs.keys == ["a", "b"]
-    assert pairs.account.skipped == {LOST: 1}
+    assert pairs.account.skipped == {SKIPPED: 1}
 
 
 def test_a_truncated_gzip_keeps_the_samples_before_the_cut(tmp_path):

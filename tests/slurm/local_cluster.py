@@ -126,6 +126,7 @@ class LocalCluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self._database: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
         """What to add to the environment of sbatch, squeue and friends."""
@@ -177,6 +178,8 @@ class LocalCluster:
         """Stop every daemon by its own pid file: asked first, killed when it does not listen."""
         for daemon in STOP_ORDER:
             self.stop_daemon(daemon)
+        if self._database is not None:  # the only daemon that stays a child of this process
+            self._database.wait()
 
     def stop_daemon(self, daemon: str, *, kill: bool = False) -> None:
         """Stop one daemon; `kill` gives it no time to say goodbye."""
@@ -298,7 +301,7 @@ class LocalCluster:
         )  # fmt: skip
         port = (self.folder / "database.port").read_text()
         with open(log, "ab") as output:
-            subprocess.Popen(
+            self._database = subprocess.Popen(
                 [
                     "mariadbd", "--no-defaults", data, "--user=root", "--bind-address=127.0.0.1", f"--port={port}",
                     f"--socket={self.folder}/mariadbd.socket", f"--pid-file={self.folder}/mariadbd.pid",

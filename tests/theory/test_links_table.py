@@ -1,10 +1,11 @@
 """Many accuracies at one K take a table: the same numbers as one by one."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from theory import dprime
-from theory.links_table import dprime_by_table
+from theory.links_table import dprime_by_table, link_table
 
 
 def accuracies(least, number=700):
@@ -52,5 +53,12 @@ def test_bad_values_are_named():
 
 def test_the_table_is_monotone():
     values = np.sort(accuracies(1e-6))
-    found = np.asarray(dprime_by_table(values, np.asarray(1000.0)), np.float64)
+    found = np.asarray(dprime_by_table(jnp.asarray(values), 1000.0), np.float64)
     assert (found[1:] >= found[:-1]).all()
+
+
+def test_one_table_serves_all_calls_for_the_same_classes():
+    first = link_table(77.0, jnp.dtype("float64"))
+    assert link_table(77.0, jnp.dtype("float64")) is first
+    assert np.isfinite(first.probits).all()
+    assert (np.diff(first.probits) > 0).all()

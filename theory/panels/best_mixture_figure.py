@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from theory.page import current_page, panel_legend, panels, pt
 from theory.panels.best_mixture import RIVALS, WORST
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
 
@@ -24,13 +24,13 @@ def draw_best_mixture(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> l
         Paths of the PNG and the PDF.
     """
     use_style()
-    fig, axes = plt.subplots(2, 2, figsize=(10.6, 8.4))
+    fig, axes = panels(2, 2, (10.6, 8.4), extra=1.0)
     path, frontier = tables["best_mixture_path"], tables["best_mixture_frontier"]
-    _simplex(fig, axes[0, 0], tables["best_mixture_map"], path)
-    _against_n(axes[0, 1], path)
-    _rivals(axes[1, 0], path, tables["best_mixture_margins"])
-    _trade_off(axes[1, 1], tables["best_mixture_map"], frontier)
-    panel_letters(list(axes.flat))
+    _simplex(fig, axes[0], tables["best_mixture_map"], path)
+    _against_n(axes[1], path)
+    _rivals(axes[2], path, tables["best_mixture_margins"])
+    _trade_off(axes[3], tables["best_mixture_map"], frontier)
+    panel_letters(axes)
     return save_figure(fig, stem)
 
 
@@ -82,8 +82,16 @@ def _simplex(fig: Figure, ax: Axes, grid: pd.DataFrame, path: pd.DataFrame) -> N
     ax.set(xlim=(-0.12, 1.12), ylim=(-0.13, 1.0), aspect="equal")
     ax.axis("off")
     ax.set_title(f"All mixtures of {n:,.0f} samples")
-    ax.text(0.5, -0.12, "lines: where the best mixture moves with n", ha="center", fontsize=8.5, color="0.3")
-    ax.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.0), handletextpad=0.3)
+    ax.annotate(
+        "lines: where the best mixture moves with n", (0.5, -0.02), (0, -1.6 * pt(9.5)), textcoords="offset points",
+        ha="center", va="top", fontsize=pt(8.5), color="0.3",
+    )  # fmt: skip
+    panel_legend(
+        ax,
+        loc="upper left",
+        bbox_to_anchor=(-0.05 if current_page().width is None else -0.4, 1.0),
+        handletextpad=0.3,
+    )
 
 
 def _against_n(ax: Axes, path: pd.DataFrame) -> None:
@@ -130,7 +138,7 @@ def _rivals(ax: Axes, path: pd.DataFrame, margins: pd.DataFrame) -> None:
     ax.set(xlabel="training samples n", ylabel="accuracy on the worse shift")
     ax.set_title("Mixing well beats mixing equally and not mixing")
     probit_axes(ax, "y")
-    ax.legend(loc="lower right")
+    panel_legend(ax, loc="lower right")
 
 
 def _trade_off(ax: Axes, grid: pd.DataFrame, frontier: pd.DataFrame) -> None:
@@ -171,8 +179,8 @@ def _trade_off(ax: Axes, grid: pd.DataFrame, frontier: pd.DataFrame) -> None:
         place = float(corner[f"margin_{first}"].iloc[0]), float(corner[f"margin_{second}"].iloc[0])
         ax.plot(place[0], place[1], "s", color="black", ms=6, zorder=4)
         ax.annotate(f"{name} only", place, offset, textcoords="offset points", ha=side)
-    ax.margins(0.06, 0.08)
+    ax.margins(0.06, 0.08 if current_page().width is None else 0.18)
     ax.set(xlabel=f"accuracy on “{first}”", ylabel=f"accuracy on “{second}”")
     ax.set_title(f"What no mixture beats on both ({grid['n'].iloc[0]:,.0f} samples)")
     probit_axes(ax)
-    ax.legend(loc="lower left")
+    panel_legend(ax, loc="lower left")

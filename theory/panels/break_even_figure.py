@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from theory.break_even import REGIONS
+from theory.page import current_page, figure_size, pt
 from theory.panels.break_even import SHOWN
 from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
 
@@ -33,11 +34,17 @@ def draw_break_even(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> lis
         Paths of the PNG and the PDF.
     """
     use_style()
-    fig = plt.figure(figsize=(12.2, 5.6))
-    grid = fig.add_gridspec(2, 4, width_ratios=(1.05, 1.05, 1, 1))
-    diagram = fig.add_subplot(grid[:, :2])
+    fig = plt.figure(figsize=figure_size(12.2, 5.6, rows=3, extra=1.4))
+    beside = current_page().columns(4) == 4
+    if beside:
+        grid = fig.add_gridspec(2, 4, width_ratios=(1.05, 1.05, 1, 1))
+        diagram = fig.add_subplot(grid[:, :2])
+    else:
+        grid = fig.add_gridspec(3, 2, height_ratios=(1.7, 1, 1))
+        diagram = fig.add_subplot(grid[0, :])
     _diagram(fig, diagram, tables["break_even_map"], tables["break_even_checks"])
-    axes = [fig.add_subplot(grid[row, 2 + column]) for row in (0, 1) for column in (0, 1)]
+    top, left = (0, 2) if beside else (1, 0)
+    axes = [fig.add_subplot(grid[top + row, left + column]) for row in (0, 1) for column in (0, 1)]
     lines, curves = tables["break_even_lines"], tables["break_even_curves"]
     for ax, region in zip(axes, SHOWN, strict=True):
         _curve(ax, region, lines[lines["region"] == region], curves[curves["region"] == region])
@@ -76,7 +83,7 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
         drawn = ax.contour(
             x, y, values, np.log10(levels), colors=_COLOURS[region], linewidths=1, linestyles=":"
         )
-        ax.clabel(drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=7)
+        ax.clabel(drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=pt(7))
     for region, rows in checks.groupby("region_simulated"):
         good = rows["region"] == rows["region_simulated"]
         for mask, marker in ((good & rows["is_clear"], "o"), (good & ~rows["is_clear"], "d"), (~good, "X")):
@@ -95,15 +102,17 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
     for letter, (region, (per_feature, ratio)) in zip("bcde", SHOWN.items(), strict=True):
         ax.plot(per_feature, ratio, "s", mfc="none", mec=_COLOURS[region], mew=1.6, ms=12, zorder=4)
         ax.annotate(
-            letter, (per_feature, ratio), (9, 6), textcoords="offset points", weight="bold", fontsize=9
+            letter, (per_feature, ratio), (9, 6), textcoords="offset points", weight="bold", fontsize=pt(9)
         )
     for region, place in {
         "always add": (0.02, 1.02),
         "add some": (14, 1.02),
         "add nothing": (14, 0.04),
-        "hurts first, helps later": (0.0095, 0.3),
+        "hurts first, helps later": (0.0095, 0.295),
     }.items():
-        ax.text(place[0], place[1], region, color=_COLOURS[region], weight="bold", ha="center", fontsize=10)
+        ax.text(
+            place[0], place[1], region, color=_COLOURS[region], weight="bold", ha="center", fontsize=pt(10)
+        )
     ax.set(
         xlim=(x[0], x[-1]),
         ylim=(y[0], y[-1]),
@@ -127,7 +136,12 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
         handles.append(
             Line2D([], [], marker="d", ls="", mfc="none", mec="0.4", label="within 4 standard errors of 0")
         )
-    fig.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8.5)
+    fig.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=current_page().columns(len(handles)),
+        fontsize=pt(8.5),
+    )
 
 
 def _curve(ax: Axes, region: str, line: pd.DataFrame, points: pd.DataFrame) -> None:
@@ -168,7 +182,7 @@ def _marked(ax: Axes, x: float, y: float, text: str, offset: tuple[int, int]) ->
         (x, y),
         offset,
         textcoords="offset points",
-        fontsize=8,
+        fontsize=pt(8),
         ha="left" if offset[0] > 0 else "right",
         arrowprops={"arrowstyle": "-", "lw": 0.7, "color": "0.4"},
     )

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from theory.page import panel_legend, panels, pt
 from theory.panels.mixing import default_setting, place_curves
 from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
 
@@ -39,12 +39,12 @@ def draw_dilution(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[
     curves = place_curves(setting, middle, list(grid))
     source_names = (setting.sources[0].name, setting.sources[1].name)
     use_style()
-    fig, axes = plt.subplots(2, 2, figsize=(10.2, 7.8))
-    _plane(axes[0, 0], mixing, source_names)
-    _slopes(axes[0, 1], mixing, source_names)
-    _places(axes[1, 0], mixing, curves)
-    _bias(axes[1, 1], bias)
-    panel_letters(list(axes.flat))
+    fig, axes = panels(2, 2, (10.2, 7.8), extra=2.0)
+    _plane(axes[0], mixing, source_names)
+    _slopes(axes[1], mixing, source_names)
+    _places(axes[2], mixing, curves)
+    _bias(axes[3], bias)
+    panel_letters(axes)
     return save_figure(fig, stem)
 
 
@@ -79,7 +79,7 @@ def _plane(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> Non
     )
     ax.set_title("Data move a model up its line; mixing turns it")
     probit_axes(ax)
-    ax.legend(loc="upper left")
+    panel_legend(ax, loc="upper left")
 
 
 def _slopes(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> None:
@@ -111,7 +111,7 @@ def _slopes(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> No
     ax.set_title(f"The slope is a weighted mediant (n = {_power(n)})")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.1 * (high - low))
-    ax.legend(handles=handles, loc="upper right")
+    panel_legend(ax, handles=handles, loc="upper right")
 
 
 def _points(
@@ -155,7 +155,7 @@ def _places(ax: Axes, mixing: pd.DataFrame, curves: pd.DataFrame) -> None:
     ax.set(xlabel="training samples n", ylabel="accuracy on the reference")
     ax.set_title(f"The place on the line saturates (share {share:.0%})")
     probit_axes(ax, "y")
-    ax.legend(loc="lower right")
+    panel_legend(ax, loc="lower right")
 
 
 def _bias(ax: Axes, bias: pd.DataFrame) -> None:
@@ -188,7 +188,7 @@ def _bias(ax: Axes, bias: pd.DataFrame) -> None:
     ratio = float((bias["n"] / bias["d"]).iloc[0])
     ax.set(xlabel=f"features d  (n = {ratio:g} d)", ylabel="|bias| of the reference margin")
     ax.set_title("The closed form's bias vanishes as 1/d")
-    ax.legend(loc="lower left", fontsize=7.8)
+    panel_legend(ax, loc="lower left", fontsize=pt(7.8))
 
 
 def _power(n: float) -> str:

@@ -12,6 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from theory.page import figure_size, panel_legend, pt
 from theory.panels.escape import MAPS, outside
 from theory.plotting import ERROR_BAR, PALETTE, panel_letters, save_figure, use_style
 
@@ -65,7 +66,7 @@ def draw_escape(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[Pa
     """
     maps, settings = tables["escape_map"], tables["escape_settings"]
     use_style()
-    fig = plt.figure(figsize=(11.0, 9.0))
+    fig = plt.figure(figsize=figure_size(11.0, 9.0, rows=3, extra=1.6))
     (upper,), (lower,) = fig.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 1.3])
     axes = list(upper.subplots(1, 3))
     # One scale for all maps, wide enough for most of every one; what lies beyond has the colour of the end.
@@ -79,7 +80,7 @@ def draw_escape(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[Pa
         filled = _map(ax, maps[maps["map"] == name], norm)
         _mark(ax, settings, _MARKED[name], norm)
         for words, x, y in _REGIONS[name]:
-            ax.text(x, y, words, transform=ax.transAxes, ha="center", va="center", fontsize=8)
+            ax.text(x, y, words, transform=ax.transAxes, ha="center", va="center", fontsize=pt(8))
         ax.set(xlabel=x_label, ylabel=y_label)
         ax.set_title(_TITLES[name])
         ax.grid(visible=False)
@@ -151,4 +152,4 @@ def _settings(ax: Axes, rows: pd.DataFrame) -> None:
             [], [], ls="", marker="o", mfc="none", mec="black", ms=6.5, label="trained setting on a map (a-c)"
         ),
     ]
-    ax.legend(handles=handles, loc="lower right")
+    panel_legend(ax, handles=handles, loc="lower right")

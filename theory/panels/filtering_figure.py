@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from theory.page import current_page, panels
 from theory.panels.filtering import default_filtering_setting, filtering_curves
 from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
 
@@ -29,20 +30,30 @@ def draw_filtering(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list
     curves = filtering_curves(setting, int(filtering["pool_size"].iloc[0]), smallest)
     use_style()
     shifts = list(dict.fromkeys(filtering["shift"]))
-    fig, axes = plt.subplots(2, len(shifts), figsize=(4.8 * len(shifts), 7.2), sharex=True, squeeze=False)
+    columns = len(shifts)
+    fig, axes = panels(2, columns, (4.8 * columns, 7.2), extra=0.7, sharex=True)
     for column, shift in enumerate(shifts):
         rows, lines = filtering[filtering["shift"] == shift], curves[curves["shift"] == shift]
-        _filtered_panel(axes[0, column], rows, lines, "slope", shift, legend=column == len(shifts) - 1)
-        _filtered_panel(axes[1, column], rows, lines, "probit_shift", shift)
-        probit_axes(axes[1, column], "y")
-        axes[1, column].set_xlabel("share of the pool kept")
-    panel_letters(list(axes.flat))
+        _filtered_panel(axes[column], rows, lines, "slope", shift)
+        _filtered_panel(axes[columns + column], rows, lines, "probit_shift", shift)
+        probit_axes(axes[columns + column], "y")
+        axes[columns + column].set_xlabel("share of the pool kept")
+    panel_letters(axes)
+    _legend(fig, axes[columns - 1])
     return save_figure(fig, stem)
 
 
-def _filtered_panel(
-    ax: Axes, rows: pd.DataFrame, lines: pd.DataFrame, quantity: str, shift: str, legend: bool = False
-) -> None:
+def _legend(fig: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    handles += [Line2D([], [], color="0.4", ls="--", lw=1.1), Line2D([], [], color="0.4", ls=":", lw=1.2)]
+    labels += ["the filter's own slope", "unfiltered pool"]
+    if current_page().width is None or current_page().is_roomy:
+        ax.legend(handles, labels, loc=(0.45, 0.07))
+    else:
+        fig.legend(handles, labels, loc="outside lower center", ncols=2)
+
+
+def _filtered_panel(ax: Axes, rows: pd.DataFrame, lines: pd.DataFrame, quantity: str, shift: str) -> None:
     slope = quantity == "slope"
     for colour, marker, (name, line) in zip(COLOURS, "os", lines.groupby("filter", sort=False), strict=False):
         own = float(line["filter_slope"].iloc[0])
@@ -64,13 +75,6 @@ def _filtered_panel(
     if slope:
         ax.set_ylabel("slope: robustness on the shift")
         ax.set_title(f"Filtering turns the line (“{shift}”)")
-        if legend:
-            handles, labels = ax.get_legend_handles_labels()
-            handles += [
-                Line2D([], [], color="0.4", ls="--", lw=1.1),
-                Line2D([], [], color="0.4", ls=":", lw=1.2),
-            ]
-            ax.legend(handles, [*labels, "the filter's own slope", "unfiltered pool"], loc=(0.45, 0.07))
     else:
         ax.set_ylabel(f"accuracy on shift “{shift}”")
         ax.set_title(f"and moves the model along it ({pairs})")

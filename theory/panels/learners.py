@@ -57,7 +57,7 @@ class LearnersOptions:
     """n/d, at least 2."""
     shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     """Shares of the first source at which classifiers are trained, in (0, 1)."""
-    num_trials: int = 12
+    num_trials: int = 40
     """Data sets per setting and share; every learner is trained on each."""
     curve_points: int = 31
     """Shares of the predicted lines."""

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from theory.page import panels
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
 
 
@@ -25,21 +25,19 @@ def draw_learners(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[
     points, curves = tables["learners"], tables["learners_curves"]
     use_style()
     settings = list(dict.fromkeys(points["setting"]))
-    fig, axes = plt.subplots(
-        len(settings), 2, figsize=(10.2, 3.6 * len(settings) + 1.0), squeeze=False, sharex=True
-    )
+    fig, axes = panels(len(settings), 2, (10.2, 3.6 * len(settings) + 1.0), extra=0.7, sharex=True)
     for row, setting in enumerate(settings):
         own, lines = points[points["setting"] == setting], curves[curves["setting"] == setting]
         ends = lines[lines["learner"] == lines["learner"].iloc[0]].sort_values("share")["slope_predicted"]
-        axes[row, 0].axhspan(ends.min(), ends.max(), color="0.92", zorder=0)
-        _panel(axes[row, 0], own, lines, "slope")
-        _panel(axes[row, 1], own, lines, "probit_shift")
-        axes[row, 0].set_ylabel("slope: robustness on the shift")
-        axes[row, 0].set_title(f"Slope, {setting}")
-        axes[row, 1].set_ylabel("accuracy on the shift")
-        axes[row, 1].set_title(f"Accuracy, {setting}")
-        probit_axes(axes[row, 1], "y")
-    for ax in axes[-1]:
+        axes[2 * row].axhspan(ends.min(), ends.max(), color="0.92", zorder=0)
+        _panel(axes[2 * row], own, lines, "slope")
+        _panel(axes[2 * row + 1], own, lines, "probit_shift")
+        axes[2 * row].set_ylabel("slope: robustness on the shift")
+        axes[2 * row].set_title(f"Slope, {setting}")
+        axes[2 * row + 1].set_ylabel("accuracy on the shift")
+        axes[2 * row + 1].set_title(f"Accuracy, {setting}")
+        probit_axes(axes[2 * row + 1], "y")
+    for ax in axes[-2:]:
         ax.set_xlabel("share of the fragile source")
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=colour, marker=marker, mec="white", mew=0.5, ms=6, label=str(name))
@@ -47,7 +45,7 @@ def draw_learners(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[
     ]
     handles.append(Patch(color="0.88", label="between the sources"))
     fig.legend(handles=handles, loc="outside lower center", ncols=4)
-    panel_letters(list(axes.flat))
+    panel_letters(axes)
     return save_figure(fig, stem)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from theory.page import panel_legend, panels, pt
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, save_figure, use_style
 from theory.trial_statistics import agreement
 
@@ -28,16 +28,16 @@ def draw_linear_clip(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> li
         Paths of the PNG and the PDF.
     """
     use_style()
-    fig, axes = plt.subplots(2, 3, figsize=(13.8, 8.0))
+    fig, axes = panels(2, 3, (13.8, 8.0), extra=2.2, flow=True)
     lines = tables["linear_clip_lines"]
-    _places(axes[0, 0], tables["linear_clip_places"], lines)
-    _captions(axes[0, 1], tables["linear_clip_captions"], lines)
-    _ranks(axes[0, 2], tables["linear_clip_ranks"])
+    _places(axes[0], tables["linear_clip_places"], lines)
+    _captions(axes[1], tables["linear_clip_captions"], lines)
+    _ranks(axes[2], tables["linear_clip_ranks"])
     rates, curves = tables["linear_clip_rates"], tables["linear_clip_curves"]
-    _errors_by_share(axes[1, 0], rates, curves)
-    _errors_by_size(axes[1, 1], rates, curves)
-    _exponents(axes[1, 2], tables["linear_clip_exponents"])
-    panel_letters(list(axes.flat))
+    _errors_by_share(axes[3], rates, curves)
+    _errors_by_size(axes[4], rates, curves)
+    _exponents(axes[5], tables["linear_clip_exponents"])
+    panel_letters(axes)
     return save_figure(fig, stem)
 
 
@@ -53,7 +53,7 @@ def _points(
 def _verdict(ax: Axes, agrees: "pd.Series[bool]", position: tuple[float, float]) -> None:
     """Say in words how often theory and simulation agree."""
     words = f"{agrees.sum()} of {len(agrees)} within 4 s.e."
-    ax.text(*position, words, transform=ax.transAxes, fontsize=7.5, color="0.35", ha="right")
+    ax.text(*position, words, transform=ax.transAxes, fontsize=pt(7.5), color="0.35", ha="right")
 
 
 def _places(ax: Axes, places: pd.DataFrame, lines: pd.DataFrame) -> None:
@@ -74,7 +74,7 @@ def _places(ax: Axes, places: pd.DataFrame, lines: pd.DataFrame) -> None:
     ax.set_title("The place of K-class prototypes")
     low, high = ax.get_ylim()
     ax.set_ylim(low, 1.45 * high)
-    ax.legend(handles=handles, loc="upper left", ncols=2, fontsize=7.2, columnspacing=1.0)
+    panel_legend(ax, handles=handles, loc="upper left", ncols=2, fontsize=pt(7.2), columnspacing=1.0)
     _verdict(ax, agreement(places), (0.98, 0.03))
 
 
@@ -88,11 +88,11 @@ def _captions(ax: Axes, captions: pd.DataFrame, lines: pd.DataFrame) -> None:
         ax.plot([], [], color=colour, marker=marker, ms=5, label=_DAMAGE.get(str(damage), str(damage)))
     k, n = int(captions["num_classes"].iloc[0]), int(captions["n"].iloc[0])
     ax.axhline(1 / k, color="0.6", lw=0.9, ls=":", zorder=0)
-    ax.text(0.01, 1 / k + 0.006, "chance", color="0.45", fontsize=7.5)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.annotate("chance", (0.01, 1 / k), (0, 2), textcoords="offset points", color="0.45", fontsize=pt(7.5))
+    ax.set_yscale("probit")
     ax.set(xlabel="damage to the captions", ylabel="zero-shot accuracy")
     ax.set_title(f"What damaged captions cost ({k} classes, n = {n:,})")
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.12))
+    panel_legend(ax, loc="lower left", bbox_to_anchor=(0.0, 0.12))
     _verdict(ax, agreement(captions), (0.98, 0.93))
 
 
@@ -109,13 +109,11 @@ def _ranks(ax: Axes, ranks: pd.DataFrame) -> None:
         )
         ax.plot([], [], color=colour, marker=marker, ms=5, lw=0.6, label=f"n = {n:,.0f}")
     ax.plot([], [], color="0.4", ls="--", lw=1.0, label="full rank (theory)")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_yscale("probit")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="rank of the embedding r", ylabel="zero-shot accuracy", ylim=(0, None))
+    ax.set(xlabel="rank of the embedding r", ylabel="zero-shot accuracy")
     ax.set_title(f"A lower rank can help ({int(limit['num_classes'].iloc[0])} classes)")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, 1.3 * high)
-    ax.legend(loc="upper left", ncols=2, fontsize=7.5)
+    panel_legend(ax, loc="lower right", ncols=2, fontsize=pt(7.5))
 
 
 def _looks() -> dict[str, tuple[str, str]]:
@@ -151,7 +149,7 @@ def _errors_by_share(ax: Axes, rates: pd.DataFrame, curves: pd.DataFrame) -> Non
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="share of matched pairs η", ylabel="error, sin Θ")
     ax.set_title(f"Filtering mismatched pairs (n = {n:,.0f})")
-    ax.legend(loc="upper right")
+    panel_legend(ax, loc="upper right")
 
 
 def _errors_by_size(ax: Axes, rates: pd.DataFrame, curves: pd.DataFrame) -> None:
@@ -184,7 +182,7 @@ def _errors_by_size(ax: Axes, rates: pd.DataFrame, curves: pd.DataFrame) -> None
     ax.set_title("Every error falls as 1/√n")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high * (high / low) ** 0.35)
-    ax.legend(loc="upper right", fontsize=7.5)
+    panel_legend(ax, loc="upper right", fontsize=pt(7.5))
     _verdict(ax, agreement(rates), (0.62, 0.03))
 
 
@@ -209,6 +207,12 @@ def _exponents(ax: Axes, exponents: pd.DataFrame) -> None:
         Line2D([], [], color="0.15", marker="|", ls="", ms=11, mew=1.4, label="closed form, same cells"),
         Line2D([], [], color="0.55", marker="x", ls="", label="rate"),
     ]
-    ax.legend(
-        handles=handles, loc="lower center", ncols=3, fontsize=7.3, columnspacing=1.0, handletextpad=0.4
+    panel_legend(
+        ax,
+        handles=handles,
+        loc="lower center",
+        ncols=3,
+        fontsize=pt(7.3),
+        columnspacing=1.0,
+        handletextpad=0.4,
     )

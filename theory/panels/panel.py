@@ -28,6 +28,7 @@ class Panel:
         compute: (random key, progress) -> tables by name, which are unique among panels.
         draw: (tables by name, path without suffix) -> paths of PNG and PDF; reads nothing but the tables.
         summarise: tables by name -> the finding in a few lines.
+        seconds: about how long one core takes at the default sizes; the longest panel is to be started first.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Panel:
     compute: Callable[[Any, Progress], "dict[str, pd.DataFrame]"]
     draw: Callable[["Mapping[str, pd.DataFrame]", Path], list[Path]]
     summarise: Callable[["Mapping[str, pd.DataFrame]"], list[str]]
+    seconds: float

@@ -64,6 +64,7 @@ class _Entry:
     num_steps: Callable[[Any], int]
     compute: Callable[..., "dict[str, pd.DataFrame]"]
     summarise: Callable[["Mapping[str, pd.DataFrame]"], list[str]]
+    seconds: float
 
 
 _ENTRIES: dict[str, _Entry] = {
@@ -72,48 +73,56 @@ _ENTRIES: dict[str, _Entry] = {
         num_dilution_steps,
         dilution_tables,
         dilution_summary,
+        40.0,
     ),
     "filtering": _Entry(
         "What does a pre-trained filter do to a noisy pool?",
         num_filtering_steps,
         filtering_tables,
         filtering_summary,
+        12.0,
     ),
     "break_even": _Entry(
         "When is more, worse data worth adding?",
         num_break_even_steps,
         break_even_tables,
         break_even_summary,
+        8.0,
     ),
     "best_mixture": _Entry(
         "Which mixture is best for a shift, or for the worst of several, and how does it change with the budget?",
         num_best_mixture_steps,
         best_mixture_tables,
         best_mixture_summary,
+        8.0,
     ),
     "linear_clip": _Entry(
         "What do K classes, noisy captions, rank and a CLIP filter do to linear CLIP?",
         num_linear_clip_steps,
         linear_clip_tables,
         linear_clip_summary,
+        22.0,
     ),
     "learners": _Entry(
         "Do ridge, logistic, hinge and least squares dilute as averaging does?",
         num_learners_steps,
         learners_tables,
         learners_summary,
+        50.0,
     ),
     "escape": _Entry(
         "Where does a mixture leave the interval of its sources, and why?",
         num_escape_steps,
         escape_tables,
         escape_summary,
+        20.0,
     ),
     "wrong_line": _Entry(
         "When does a line bend, and when does better on the reference mean worse under shift?",
         num_wrong_line_steps,
         wrong_line_tables,
         wrong_line_summary,
+        8.0,
     ),
 }
 
@@ -135,7 +144,9 @@ def build_panels(options: PanelOptions | None = None) -> dict[str, Panel]:
             return entry.compute(key, chosen, progress)
 
         steps = entry.num_steps(chosen)
-        return Panel(name, entry.question, steps, compute, partial(draw_panel, name), entry.summarise)
+        return Panel(
+            name, entry.question, steps, compute, partial(draw_panel, name), entry.summarise, entry.seconds
+        )
 
     return {name: build(name, entry) for name, entry in _ENTRIES.items()}
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from theory.page import panel_legend, panels, pt
 from theory.plotting import (
     COLOURS,
     ERROR_BAR,
@@ -34,12 +34,12 @@ def draw_wrong_line(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> lis
         Paths of the PNG and the PDF.
     """
     use_style()
-    fig, axes = plt.subplots(2, 2, figsize=(10.6, 8.2))
-    _bend(axes[0, 0], tables["wrong_line_bend"], tables["wrong_line_bend_curves"])
-    _models(axes[0, 1], tables)
-    _correlation(axes[1, 0], tables["wrong_line_correlation"], tables["wrong_line_curves"])
-    _turn(axes[1, 1], tables["wrong_line_turn"])
-    panel_letters(list(axes.flat))
+    fig, axes = panels(2, 2, (10.6, 8.2), extra=2.0)
+    _bend(axes[0], tables["wrong_line_bend"], tables["wrong_line_bend_curves"])
+    _models(axes[1], tables)
+    _correlation(axes[2], tables["wrong_line_correlation"], tables["wrong_line_curves"])
+    _turn(axes[3], tables["wrong_line_turn"])
+    panel_letters(axes)
     return save_figure(fig, stem)
 
 
@@ -65,7 +65,8 @@ def _bend(ax: Axes, bend: pd.DataFrame, curves: pd.DataFrame) -> None:
     ax.set_title("Averaging: nuisance features bend the line")
     handles, labels = ax.get_legend_handles_labels()
     handles.append(Line2D([], [], marker="_", ls="", ms=11, mew=2, color=_GREY))
-    ax.legend(
+    panel_legend(
+        ax,
         handles,
         [*labels, "ends for n → 0 and n → ∞"],
         loc="lower right",
@@ -98,7 +99,7 @@ def _models(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
                 xytext=away,
                 textcoords="offset points",
                 ha="right" if away[0] < 0 else "left",
-                fontsize=7.5,
+                fontsize=pt(7.5),
                 color=colour,
             )
         dots = cloud[(cloud["label_noise"] == rate) & (cloud["strength"] == strength)]
@@ -121,11 +122,12 @@ def _models(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
     probit_axes(ax)
     handles, labels = ax.get_legend_handles_labels()
     handles.append(Line2D([], [], marker="o", ls="", ms=2.6, color=_GREY))
-    ax.legend(
+    panel_legend(
+        ax,
         handles,
         [*labels, f"single models trained on n = {smallest:g} to {largest:g}"],
         loc="lower left",
-        fontsize=7.8,
+        fontsize=pt(7.8),
     )
 
 
@@ -154,7 +156,7 @@ def _correlation(ax: Axes, correlation: pd.DataFrame, curves: pd.DataFrame) -> N
     )
     ax.set_yticks(np.linspace(-1, 1, 5))
     ax.set_title("Accuracies on shift and reference: from + to −")
-    ax.legend(loc="upper center", ncol=2, fontsize=8)
+    panel_legend(ax, loc="upper center", ncol=2, fontsize=pt(8))
 
 
 def _turn(ax: Axes, turn: pd.DataFrame) -> None:
@@ -174,9 +176,14 @@ def _turn(ax: Axes, turn: pd.DataFrame) -> None:
     ax.set_title("Label noise brings the turning point down")
     handles, labels = ax.get_legend_handles_labels()
     handles.append(Line2D([], [], color=_GREY, ls=":", lw=1.0))
-    ax.legend(handles, [*labels, "closed form, of 1/m²"], loc="upper right")
+    panel_legend(ax, handles, [*labels, "closed form, of 1/m²"], loc="upper right")
     ax.text(
-        0.03, 0.06, "below: positive line\nabove: wrong line", transform=ax.transAxes, fontsize=8, color=_GREY
+        0.03,
+        0.06,
+        "below: positive line\nabove: wrong line",
+        transform=ax.transAxes,
+        fontsize=pt(8),
+        color=_GREY,
     )
 
 

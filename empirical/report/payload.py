@@ -1,0 +1,222 @@
+"""Everything the page shows, as one JSON-ready dictionary; use `report_payload`."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from empirical.errors import StudyError
+from empirical.figures.elements import RULE_STYLE, source_colours
+from empirical.group_tables import dprime_table, ratio_table
+from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
+from empirical.records import load_records, read_json
+from empirical.robustness import group_labels, shifts
+from theory.links import dprime
+from theory.plotting import MARKERS
+
+_TABLES = ("accuracies", "trends", "predictions", "scores")
+_TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
+_JUNK = re.compile(r"\+junk:([\d.]+)")
+_SYMBOLS = dict(
+    zip(
+        MARKERS,
+        ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "triangle-left"),
+        strict=True,
+    )
+)
+
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """A study's tables and provenance; raises StudyError naming the missing file and the command that makes it."""
+    made_by = "python experiments/clip_mixtures.py" + (
+        "" if folder == Path("runs/clip_mixtures") else f" --out {folder}"
+    )
+    for name in (*(f"{table}.csv" for table in _TABLES), "provenance.json"):
+        if not (folder / name).exists():
+            raise StudyError(
+                f"{folder / name}: not there, so this is no finished study; make it with: {made_by}"
+            )
+    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in _TABLES}
+    return {**tables, "provenance": read_json(folder / "provenance.json")}
+
+
+def report_payload(folder: Path) -> dict[str, Any]:
+    """What the page is made of: models, means, lines, mixtures, predictions, filters, scores, provenance.
+
+    Raises StudyError for a folder that holds no finished study, DataError for tables that cannot be read.
+    """
+    study = read_study(folder)
+    accuracies, trends, predictions = study["accuracies"], study["trends"], study["predictions"]
+    reference = str(study["provenance"].get("reference", "reference"))
+    sources = [str(name) for name in pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"])]
+    colours = source_colours(sources)
+    classes = {
+        str(k): int(v) for k, v in accuracies.groupby("test_set", sort=False)["num_classes"].first().items()
+    }
+    return {
+        "title": folder.name,
+        "reference": reference,
+        "shifts": shifts(accuracies, reference),
+        "classes": classes,
+        "ticks": {str(k): _ticks(k) for k in sorted(set(classes.values()))},
+        "sources": [
+            {"name": name, "colour": colours[name], "symbol": _SYMBOLS[MARKERS[i % len(MARKERS)]]}
+            for i, name in enumerate(sources)
+        ],
+        "rules": [
+            {
+                "name": rule,
+                "words": RULE_STYLE[rule][3],
+                "colour": RULE_STYLE[rule][0],
+                "primary": rule == PRIMARY_RULE,
+                "baseline": rule in BASELINES,
+            }
+            for rule in RULES
+        ],
+        "models": _models(accuracies, folder),
+        "means": _means(accuracies, reference),
+        "lines": _lines(trends),
+        "ratios": _ratios(accuracies, reference),
+        "predictions": [clean(row) for row in predictions.to_dict("records")],
+        "scores": [clean(row) for row in study["scores"].to_dict("records")],
+        "filters": _filters(accuracies, trends, reference, classes[reference]),
+        "provenance": study["provenance"],
+    }
+
+
+def clean(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinity become null, numpy numbers plain ones."""
+    if isinstance(value, Mapping):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    if isinstance(value, (np.integer, np.bool_)):
+        return value.item()
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _ticks(num_classes: int) -> dict[str, list[Any]]:
+    accuracy = np.asarray(_TICKS) / 100
+    from scipy.special import ndtri
+
+    return {
+        "accuracy": [f"{tick:g}%" for tick in _TICKS],
+        "probit": np.asarray(ndtri(accuracy)).round(9).tolist(),
+        "dprime": np.asarray(dprime(accuracy, num_classes)).round(9).tolist(),
+    }
+
+
+def _models(accuracies: pd.DataFrame, folder: Path) -> list[dict[str, Any]]:
+    """One entry per run: what its record says, and its counts, probit and d' on every test set."""
+    table = accuracies.assign(group=group_labels(accuracies))
+    kept = load_records(folder / "records") if (folder / "records").is_dir() else {}
+    out = []
+    for run, rows in table.groupby("run", sort=False):
+        first, record = rows.iloc[0], kept.get(str(run), {})
+        about = {key: clean(first[key]) for key in ("kind", "sources", "group", "n_train", "seed")}
+        about["heads"] = clean(first["heads_n_train"]) or ""
+        about["filter"] = clean(first["filter"]) or ""
+        about["kept_share"] = clean(first["kept_share"])
+        if record:
+            about["seconds"] = round(float(record["seconds"]), 1)
+        sets = {
+            str(row["test_set"]): [
+                int(row["num_correct"]),
+                int(row["num_images"]),
+                *clean([row["probit"], row["dprime"]]),
+            ]
+            for _, row in rows.iterrows()
+        }
+        out.append({"run": str(run), **about, "sets": sets})
+    return out
+
+
+def _means(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
+    """Mean d' of single-source models and mixtures per n and test set: what predictions start from."""
+    table = dprime_table(accuracies, reference)
+    keys = ["kind", "sources", "heads", "n_train"]
+    return [
+        {
+            **dict(zip(keys, clean(list(key)), strict=True)),
+            "dprime": {
+                str(r["test_set"]): clean([r["dprime"], r["dprime_stderr"]]) for _, r in rows.iterrows()
+            },
+        }
+        for key, rows in table.groupby(keys, sort=False)
+    ]
+
+
+def _lines(trends: pd.DataFrame) -> list[dict[str, Any]]:
+    kept = [
+        "kind",
+        "sources",
+        "shift",
+        "link",
+        "fit",
+        "slope",
+        "slope_low",
+        "slope_high",
+        "intercept",
+        "r2",
+        "num_models",
+    ]
+    return [clean(row) for row in trends[kept].to_dict("records")]
+
+
+def _ratios(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
+    rows = ratio_table(accuracies, reference).to_dict("records")
+    return [clean(row) | ({"shares": _shares(str(row["sources"]))}) for row in rows]
+
+
+def _shares(sources: str) -> dict[str, float]:
+    return mixture_shares(sources) if ":" in sources else {sources: 1.0}
+
+
+def _filters(
+    accuracies: pd.DataFrame, trends: pd.DataFrame, reference: str, num_classes: int
+) -> list[dict[str, Any]]:
+    """Per pool, filter and shift: the measured slopes and d' that Theorem 3 is told, and what was measured after filtering.
+
+    dprimeFilter is the mean d'_ref of the filter's source at its largest n; slopes are those of rays in d', with 95% ends.
+    """
+    filtered = accuracies[accuracies["kind"] == "filtered"]
+    names = filtered["filter"].fillna("none").replace("", "none")
+    rays = trends[(trends["link"] == "dprime") & (trends["fit"] == "ray")].set_index(
+        ["kind", "sources", "shift"]
+    )
+    labels = group_labels(filtered)
+    out = []
+    for (pool, name), rows in filtered.groupby([filtered["sources"], names], sort=False):
+        own = accuracies[(accuracies["kind"] == "single") & (accuracies["sources"] == name)]
+        own = own[own["test_set"] == reference]
+        junk = _JUNK.search(str(pool))
+        raw = labels[(filtered["sources"] == pool) & (names == "none")]
+        if name == "none" or own.empty or junk is None or raw.empty:
+            continue
+        strength = float(own.loc[own["n_train"] == own["n_train"].max(), "dprime"].mean())
+        for group, part in rows.groupby(labels[rows.index], sort=False):
+            for shift in shifts(accuracies, reference):
+                keys = {
+                    "pool": ("filtered", raw.iloc[0], shift),
+                    "filter": ("single", name, shift),
+                    "kept": ("filtered", group, shift),
+                }
+                if not all(key in rays.index for key in keys.values()):
+                    continue
+                slopes = {
+                    f"{what}Slope": clean([rays.loc[key, f"slope{end}"] for end in ("", "_low", "_high")])
+                    for what, key in keys.items()
+                }
+                out.append(
+                    {
+                        "pool": str(pool), "filter": str(name), "shift": shift, "junk": float(junk[1]), "numClasses": num_classes,
+                        "dprimeFilter": strength, "keptShare": float(part["kept_share"].mean()), **slopes,
+                    }
+                )  # fmt: skip
+    return out

@@ -1,0 +1,288 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("payload").textContent);
+  const $$ = (id) => document.getElementById(id);
+  const words = (name) => String(name).replaceAll("_", " ");
+  const colour = Object.fromEntries(data.sources.map((s) => [s.name, s.colour]));
+  const symbol = Object.fromEntries(data.sources.map((s) => [s.name, s.symbol]));
+  const fixed = (value, digits = 3) => (value === null || value === undefined || Number.isNaN(value) ? "–" : value.toFixed(digits));
+  const chosen = { sources: new Set(data.sources.map((s) => s.name)) };
+
+  /* --- controls ------------------------------------------------------------------------------------------------ */
+  function fill(select, values, text = words) {
+    const before = select.value;
+    select.replaceChildren(...values.map((value) => new Option(text(value), value)));
+    if (values.map(String).includes(before)) select.value = before;
+  }
+  const names = data.sources.map((s) => s.name);
+  const meanOf = (kind, sources, n, heads = "") =>
+    data.means.find((m) => m.kind === kind && m.sources === sources && m.n_train === n && m.heads === heads);
+  const sizesOf = (name) => data.means.filter((m) => m.kind === "single" && m.sources === name).map((m) => m.n_train);
+  const pairMixtures = (a, b) => data.ratios.filter((r) => r.kind === "input_mixing" &&
+    Object.keys(r.shares).length === 2 && a in r.shares && b in r.shares);
+
+  function start() {
+    document.title = `${data.title}: mixtures, measured and predicted`;
+    $$("title").textContent = `${words(data.title)}: mixtures, measured and predicted`;
+    const runs = new Set(data.models.map((m) => m.run)).size;
+    $$("lead").textContent = `${runs} models of ${names.length} sources and their mixtures on ${data.shifts.length} shifts.`;
+    fill($$("shift"), data.shifts);
+    fill($$("first"), names);
+    fill($$("second"), names);
+    const counts = new Map();
+    for (const r of data.ratios) {
+      const pair = Object.keys(r.shares);
+      if (r.kind === "input_mixing" && pair.length === 2) {
+        const key = JSON.stringify([...pair].sort());
+        counts.set(key, (counts.get(key) || new Set()).add(r.sources));
+      }
+    }
+    const best = [...counts].sort((x, y) => y[1].size - x[1].size)[0];
+    const [a, b] = best ? JSON.parse(best[0]) : [names[0], names[1] || names[0]];
+    $$("first").value = a;
+    $$("second").value = b;
+    for (const source of data.sources) {
+      const label = document.createElement("label"), box = document.createElement("input"), dot = document.createElement("span");
+      box.type = "checkbox"; box.checked = true; box.value = source.name;
+      dot.className = "swatch"; dot.style.background = source.colour;
+      label.append(box, dot, words(source.name));
+      $$("sources").append(label);
+      box.addEventListener("change", () => { chosen.sources[box.checked ? "add" : "delete"](source.name); draw(); });
+    }
+    $$("provenance").textContent = JSON.stringify(data.provenance, null, 1);
+    const p = data.provenance, versions = (p.environment || {}).versions || {};
+    $$("provenance-summary").textContent = `${p.runs ?? runs} runs, seeds ${(p.seeds || []).join(", ")}, ` +
+      `${(p.devices || []).join(", ") || "device unknown"}, torch ${versions.torch || "?"}: settings, seeds, versions, data`;
+    fillSizes();
+    fillFilters();
+    for (const id of ["shift", "link", "size"]) $$(id).addEventListener("change", draw);
+    for (const id of ["first", "second"]) $$(id).addEventListener("change", () => { fillSizes(); draw(); });
+    $$("shift").addEventListener("change", fillFilters);
+    $$("share").addEventListener("input", moveShare);
+    $$("filter").addEventListener("change", drawFilter);
+    for (const id of ["threshold", "alignment"]) $$(id).addEventListener("input", drawFilter);
+    $$("theme").addEventListener("click", () => {
+      document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+      draw();
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    draw();
+  }
+
+  function fillSizes() {
+    const second = new Set(sizesOf($$("second").value));
+    const sizes = sizesOf($$("first").value).filter((n) => second.has(n)).sort((x, y) => x - y);
+    const before = $$("size").value;
+    fill($$("size"), sizes, (n) => Number(n).toLocaleString("en"));
+    if (!sizes.map(String).includes(before)) $$("size").value = sizes[sizes.length - 1];
+  }
+
+  function fillFilters() {
+    const own = data.filters.filter((f) => f.shift === $$("shift").value);
+    fill($$("filter"), own.map((_, i) => i), (i) => `CLIP of ${words(own[i].filter)}, keeping ${Math.round(100 * own[i].keptShare)}%`);
+    $$("filtering").hidden = !own.length;
+  }
+
+  /* --- look ---------------------------------------------------------------------------------------------------- */
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  function isDark() {
+    const theme = document.documentElement.dataset.theme;
+    return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  }
+  function ruleColour(rule) { return isDark() && /^#(222222|A0174B|5B4FC4)$/i.test(rule.colour)
+    ? { "#222222": "#f0f0f0", "#A0174B": "#ff7aa8", "#5B4FC4": "#a89cff" }[rule.colour] : rule.colour; }
+  const dashes = { mediant: "solid", quadrature: "dashdot", lines: "dash", interpolated: "dot", best_source: "longdash" };
+  function layout(xTitle, yTitle, more = {}) {
+    const narrow = innerWidth < 600;
+    const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--soft"), ticks: "outside", automargin: true };
+    return {
+      paper_bgcolor: css("--paper"), plot_bgcolor: css("--paper"), font: { color: css("--ink"), size: 13 },
+      margin: { l: 60, r: 12, t: 30, b: narrow ? 190 : 120 }, hovermode: "closest", showlegend: true,
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", font: { size: narrow ? 11 : 12 }, bgcolor: "rgba(0,0,0,0)" },
+      ...more,
+      xaxis: { ...axis, title: { text: xTitle }, ...(more.xaxis || {}) }, yaxis: { ...axis, title: { text: yTitle }, ...(more.yaxis || {}) },
+    };
+  }
+  function percentAxis(testSet, link) {
+    const ticks = data.ticks[data.classes[testSet]], few = ["1%", "10%", "30%", "50%", "70%", "90%", "99%"];
+    const kept = ticks.accuracy.map((text, i) => i).filter((i) => innerWidth >= 600 || few.includes(ticks.accuracy[i]));
+    return { tickvals: kept.map((i) => ticks[link][i]), ticktext: kept.map((i) => ticks.accuracy[i]) };
+  }
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+
+  /* --- mixing -------------------------------------------------------------------------------------------------- */
+  function setting() {
+    const shift = $$("shift").value, link = $$("link").value, n = Number($$("size").value), share = Number($$("share").value);
+    const pair = [$$("first").value, $$("second").value];
+    const ends = pair.map((name) => meanOf("single", name, n));
+    const pairOf = (m) => [m.dprime[data.reference][0], m.dprime[shift][0]];
+    const lines = pair.map((name) => data.lines.find((l) => l.kind === "single" && l.sources === name && l.shift === shift &&
+      l.link === "dprime" && l.fit === "line")).map((l) => l && [l.intercept, l.slope]);
+    return { shift, link, n, share, pair, ends, lines, dprime: ends.every(Boolean) ? ends.map(pairOf) : null };
+  }
+  function place(dprime, testSet, link) {
+    return link === "dprime" ? dprime : Theory.probitOfDprime(dprime, data.classes[testSet]);
+  }
+  const usable = (rule, s) => s.dprime && s.dprime.flat().every((v) => v !== null) && (rule.name !== "lines" || s.lines.every(Boolean));
+  function predicted(rule, s, share) {
+    const [ratio, x] = Theory.predictRatio(rule.name, [1 - share, share], s.dprime, s.lines);
+    return { ratio, x, y: ratio * x };
+  }
+  const grid = Array.from({ length: 41 }, (_, i) => i / 40);
+
+  function hover(model) {
+    const lines = [`<b>${model.run}</b>`, `${words(model.kind)}, n = ${model.n_train.toLocaleString("en")}, seed ${model.seed}`];
+    if (model.filter) lines.push(`filter: CLIP of ${words(model.filter)}, kept ${Math.round(100 * model.kept_share)}%`);
+    if (model.heads) lines.push(`heads trained on ${model.heads === "each" ? "n samples each" : "their share of n"}`);
+    for (const [set, [correct, images]] of Object.entries(model.sets))
+      lines.push(`${words(set)}: ${(100 * correct / images).toFixed(1)}% (${correct} of ${images})`);
+    if (model.seconds !== undefined) lines.push(`${model.seconds} s`);
+    return lines.join("<br>");
+  }
+  function points(models, s, style, name) {
+    const at = s.link === "dprime" ? 3 : 2;
+    const shown = models.filter((m) => m.sets[data.reference] && m.sets[s.shift] && m.sets[s.shift][at] !== null && m.sets[data.reference][at] !== null);
+    return { type: "scatter", mode: "markers", name, x: shown.map((m) => m.sets[data.reference][at]), y: shown.map((m) => m.sets[s.shift][at]),
+      text: shown.map(hover), hoverinfo: "text", marker: style };
+  }
+  function mixtureWords(sources) {
+    const parts = sources.split("+").map((part) => part.split(":"));
+    const equal = new Set(parts.map((part) => part[1])).size === 1;
+    if (parts.length > 3 && equal) return `${parts.map((part) => words(part[0])).join(", ")} (equal shares)`;
+    return parts.map(([name, share]) => `${words(name)} ${(100 * share).toFixed(0)}%`).join(" + ");
+  }
+  function mixtureShown(model) {
+    return model.sources.split("+").every((part) => chosen.sources.has(part.split(":")[0]));
+  }
+
+  function planeTraces(s) {
+    const traces = [];
+    for (const source of data.sources.filter((x) => chosen.sources.has(x.name))) {
+      const own = data.models.filter((m) => m.kind === "single" && m.sources === source.name);
+      const trace = points(own, s, { color: source.colour, symbol: source.symbol, size: 6, opacity: 0.75 }, words(source.name));
+      trace.legendgroup = source.name;
+      traces.push(trace);
+      const fit = data.lines.find((l) => l.kind === "single" && l.sources === source.name && l.shift === s.shift && l.link === s.link && l.fit === "line");
+      if (fit && trace.x.length) {
+        const ends = [Math.min(...trace.x), Math.max(...trace.x)];
+        traces.push({ type: "scatter", mode: "lines", x: ends, y: ends.map((x) => fit.intercept + fit.slope * x), legendgroup: source.name,
+          showlegend: false, hoverinfo: "skip", line: { color: source.colour, width: 1.5 } });
+      }
+    }
+    const mixtures = data.models.filter((m) => m.kind === "input_mixing" && mixtureShown(m));
+    traces.push(points(mixtures, s, { color: css("--ink"), symbol: "diamond", size: 8, line: { color: css("--paper"), width: 1 } }, "mixtures, measured"));
+    const ensembles = data.models.filter((m) => m.kind === "output_mixing" && m.heads === "each" && mixtureShown(m));
+    traces.push({ ...points(ensembles, s, { color: css("--soft"), symbol: "x-thin", size: 6, line: { color: css("--soft"), width: 1.2 } }, "ensembles, n each"), visible: "legendonly" });
+    for (const rule of data.rules.filter((r) => !r.baseline && usable(r, s))) {
+      const curve = grid.map((share) => predicted(rule, s, share));
+      traces.push({ type: "scatter", mode: "lines", x: curve.map((c) => place(c.x, data.reference, s.link)), y: curve.map((c) => place(c.y, s.shift, s.link)),
+        name: rule.words, legendgroup: rule.name, hoverinfo: "skip", line: { color: ruleColour(rule), dash: dashes[rule.name], width: 1.6 } });
+    }
+    return traces;
+  }
+  function planeMarks(s) {
+    return data.rules.filter((r) => !r.baseline && usable(r, s)).map((rule) => {
+      const now = predicted(rule, s, s.share);
+      return { type: "scatter", mode: "markers", x: [place(now.x, data.reference, s.link)], y: [place(now.y, s.shift, s.link)], legendgroup: rule.name,
+        showlegend: false, meta: rule.name, text: [`${rule.words}<br>d′ ratio ${fixed(now.ratio)} at share ${fixed(s.share)}`], hoverinfo: "text",
+        marker: { symbol: "star", size: 13, color: ruleColour(rule), line: { color: css("--paper"), width: 1 } } };
+    });
+  }
+  function ratioTraces(s) {
+    const traces = data.rules.filter((r) => r.name !== "best_source" && usable(r, s)).map((rule) => ({ type: "scatter", mode: "lines", x: grid,
+      y: grid.map((share) => predicted(rule, s, share).ratio), name: rule.words, hoverinfo: "skip",
+      line: { color: ruleColour(rule), dash: dashes[rule.name], width: 1.8 } }));
+    const rows = data.ratios.filter((r) => r.n_train === s.n && r.shift === s.shift);
+    const ends = s.pair.map((name, i) => ({ row: rows.find((r) => r.kind === "single" && r.sources === name), share: i, name })).filter((e) => e.row);
+    const mixed = pairMixtures(...s.pair).filter((r) => r.n_train === s.n && r.shift === s.shift).map((row) => ({ row, share: row.shares[s.pair[1]], name: row.sources }));
+    for (const [list, label, mark] of [[ends, "sources, measured", "circle"], [mixed, "mixtures, measured", "diamond"]]) {
+      traces.push({ type: "scatter", mode: "markers", name: label, x: list.map((e) => e.share), y: list.map((e) => e.row.ratio),
+        error_y: { type: "data", symmetric: false, array: list.map((e) => e.row.ratio_high - e.row.ratio), arrayminus: list.map((e) => e.row.ratio - e.row.ratio_low), thickness: 1.2, width: 4, color: css("--soft") },
+        text: list.map((e) => `${e.name.includes(":") ? mixtureWords(e.name) : words(e.name)}<br>d′ ratio ${fixed(e.row.ratio)} [${fixed(e.row.ratio_low)}, ${fixed(e.row.ratio_high)}], ${e.row.num_seeds} seeds`), hoverinfo: "text",
+        marker: { size: 10, symbol: mark, color: list.map((e) => colour[e.name] || css("--ink")), line: { color: css("--paper"), width: 1 } } });
+    }
+    return traces;
+  }
+  function shareLine(s) {
+    return [{ type: "line", x0: s.share, x1: s.share, yref: "paper", y0: 0, y1: 1, line: { color: css("--accent"), width: 1.5, dash: "dot" } }];
+  }
+  function atShare(s) {
+    $$("share-value").textContent = `${(100 * s.share).toFixed(1)}%`;
+    const head = ["rule", "d′ ratio", "d′ on reference", `d′ on ${words(s.shift)}`, "reference accuracy", "accuracy under shift"];
+    const rows = data.rules.filter((r) => usable(r, s)).map((rule) => {
+      const now = predicted(rule, s, s.share);
+      const percent = (d, set) => `${(100 * Theory.accuracyOfDprime(d, data.classes[set])).toFixed(1)}%`;
+      return { primary: rule.primary, ratio: now.ratio, rule: rule.name,
+        cells: [rule.words, fixed(now.ratio, 4), fixed(now.x), fixed(now.y), percent(now.x, data.reference), percent(now.y, s.shift)] };
+    });
+    table($$("at-share"), head, rows);
+    return rows;
+  }
+  function table(element, head, rows) {
+    const cell = (tag, text) => { const c = document.createElement(tag); c.textContent = text; return c; };
+    const line = (tag, cells, row) => { const r = document.createElement("tr"); r.append(...cells.map((c) => cell(tag, c)));
+      if (row && row.primary) r.className = "primary"; if (row && row.rule) r.dataset.rule = row.rule; if (row && row.ratio !== undefined) r.dataset.ratio = row.ratio; return r; };
+    element.replaceChildren(line("th", head), ...rows.map((row) => line("td", row.cells, row)));
+  }
+
+  let numCurves = 0;
+  function moveShare() {
+    const s = setting();
+    const marks = planeMarks(s);
+    marks.forEach((mark, i) => Plotly.restyle("plane", { x: [mark.x], y: [mark.y], text: [mark.text] }, [numCurves + i]));
+    Plotly.relayout("ratio", { shapes: shareLine(s) });
+    atShare(s);
+  }
+  function draw() {
+    const s = setting(), curves = planeTraces(s);
+    numCurves = curves.length;
+    Plotly.react("plane", [...curves, ...planeMarks(s)], layout(`accuracy on ${words(data.reference)}`, `accuracy on ${words(s.shift)}`,
+      { xaxis: percentAxis(data.reference, s.link), yaxis: percentAxis(s.shift, s.link) }), config);
+    Plotly.react("ratio", ratioTraces(s), layout(`share of ${words(s.pair[1])}`, "d′ ratio", { shapes: shareLine(s), xaxis: { tickformat: ".0%", range: [-0.04, 1.04] } }), config);
+    atShare(s);
+    drawTables(s);
+    drawFilter();
+  }
+
+  /* --- filtering ----------------------------------------------------------------------------------------------- */
+  function drawFilter() {
+    const own = data.filters.filter((f) => f.shift === $$("shift").value)[Number($$("filter").value)];
+    if (!own) return;
+    const threshold = Number($$("threshold").value), alignment = Number($$("alignment").value);
+    const pool = { poolSlope: own.poolSlope[0], filterSlope: own.filterSlope[0], dprimeFilter: own.dprimeFilter, numClasses: own.numClasses, junk: own.junk, alignment };
+    const curve = Array.from({ length: 81 }, (_, i) => Theory.filteredSlope(pool, -3 + i * 0.1));
+    const now = Theory.filteredSlope(pool, threshold);
+    const band = (slopes, name, dash, tone) => ({ type: "scatter", mode: "lines", x: [0.005, 1], y: [slopes[0], slopes[0]], name, line: { color: tone, dash, width: 1.4 }, hoverinfo: "skip" });
+    const measured = [[1, own.poolSlope, "raw pool"], [own.keptShare, own.keptSlope, "filtered pool"]];
+    Plotly.react("filtered", [
+      { type: "scatter", mode: "lines", x: curve.map((c) => c.kept), y: curve.map((c) => c.slope), name: "Theorem 3", line: { color: css("--accent"), width: 2 }, hoverinfo: "skip" },
+      band(own.filterSlope, `${words(own.filter)} itself`, "dash", colour[own.filter] || css("--soft")),
+      { type: "scatter", mode: "markers", name: "measured", x: measured.map((m) => m[0]), y: measured.map((m) => m[1][0]),
+        error_y: { type: "data", symmetric: false, array: measured.map((m) => m[1][2] - m[1][0]), arrayminus: measured.map((m) => m[1][0] - m[1][1]), thickness: 1.2, width: 4, color: css("--soft") },
+        text: measured.map((m) => `${m[2]}: ${fixed(m[1][0])} [${fixed(m[1][1])}, ${fixed(m[1][2])}]`), hoverinfo: "text", marker: { size: 9, color: css("--ink") } },
+      { type: "scatter", mode: "markers", name: "at this threshold", x: [now.kept], y: [now.slope], text: [`kept ${(100 * now.kept).toFixed(1)}%: slope ${fixed(now.slope)}`], hoverinfo: "text",
+        marker: { symbol: "star", size: 14, color: css("--accent"), line: { color: css("--paper"), width: 1 } } },
+    ], layout("share of the pool kept", `slope on ${words(own.shift)}`, { xaxis: { type: "log", range: [-2, 0.03], tickvals: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ticktext: ["1%", "2%", "5%", "10%", "20%", "50%", "100%"] } }), config);
+    $$("threshold-value").textContent = threshold.toFixed(2);
+    $$("alignment-value").textContent = alignment.toFixed(2);
+    $$("filter-words").textContent = `At threshold ${threshold.toFixed(2)} the filter keeps ${(100 * now.kept).toFixed(1)}% of the pool and Theorem 3 expects slope ` +
+      `${fixed(now.slope)}: ${(100 * now.pullWeight).toFixed(0)}% of its weight is the filter's own slope (${fixed(own.filterSlope[0])}), the rest the pool's (${fixed(own.poolSlope[0])}). ` +
+      `Measured at ${Math.round(100 * own.keptShare)}% kept: ${fixed(own.keptSlope[0])} [${fixed(own.keptSlope[1])}, ${fixed(own.keptSlope[2])}].`;
+    $$("filter-words").dataset.slope = now.slope;
+    $$("filter-words").dataset.kept = now.kept;
+  }
+
+  /* --- tables -------------------------------------------------------------------------------------------------- */
+  function drawTables(s) {
+    const shown = Object.fromEntries(data.rules.map((r) => [r.name, r]));
+    const within = (row, name, digits = 3) => `${fixed(row[name], digits)}` + (row[`${name}_low`] === null ? "" : ` [${fixed(row[`${name}_low`], digits)}, ${fixed(row[`${name}_high`], digits)}]`);
+    table($$("scores"), ["rule", "shift", "rms error", "bias", "noise floor", "minus interpolated", "minus best source"],
+      data.scores.filter((r) => r.shift === s.shift || !data.shifts.includes(r.shift)).map((r) => ({ primary: shown[r.rule].primary, cells: [shown[r.rule].words, words(r.shift),
+        within(r, "rms"), fixed(r.bias), fixed(r.noise_floor), within(r, "difference_to_interpolated"), within(r, "difference_to_best_source")] })));
+    table($$("predictions"), ["mixture", "n", "rule", "predicted", "± s.e.", "measured", "± s.e.", "error", "inside its sources' range"],
+      data.predictions.filter((r) => r.shift === s.shift && mixtureShown(r)).map((r) => ({ primary: shown[r.rule].primary, cells: [mixtureWords(r.sources), r.n_train.toLocaleString("en"), shown[r.rule].words,
+        fixed(r.ratio_predicted), fixed(r.ratio_predicted_stderr), fixed(r.ratio_measured), fixed(r.ratio_measured_stderr),
+        r.ratio_predicted === null || r.ratio_measured === null ? "–" : fixed(r.ratio_predicted - r.ratio_measured), r.inside_range] })));
+  }
+  start();
+})();

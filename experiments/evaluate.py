@@ -1,0 +1,170 @@
+"""Evaluate a CLIP checkpoint zero-shot on ImageNet and its shifted test sets, or on your own; logits are kept.
+
+The names imagenet, imagenet_v2, imagenet_r, imagenet_a, imagenet_sketch and objectnet follow the field's protocols (class
+subsets, ObjectNet's mapping files and border); any other name is a test set of your own. Layouts: ImageFolder or
+clip-benchmark's webdatasets.
+
+Examples:
+    python experiments/evaluate.py --checkpoint runs/clip_mixtures/models/NAME.safetensors --test-set mine=my_test_set/
+    python experiments/evaluate.py --checkpoint epoch_32.pt --model RN50 --test-set imagenet=imagenet/val \\
+        --test-set imagenet_r=imagenet-r --test-set objectnet=objectnet-1.0
+    python experiments/evaluate.py --checkpoint RN50.safetensors --model RN50 --test-set imagenet_v2=imagenetv2 --limit 100
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class Arguments:
+    """Zero-shot accuracies of a checkpoint, with counts, intervals and logits."""
+
+    checkpoint: Path
+    """Weights: a safetensors file of this project, or of an open_clip model (safetensors or .pt; needs --model)."""
+    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")]
+    """A test set; repeat. PATH is an ImageFolder, a folder of webdataset shards, or a pattern of shards."""
+    model: str = ""
+    """open_clip config of the weights: a name such as RN50 or ViT-B-32-quickgelu, or a JSON file."""
+    objectnet_names: Literal["own", "imagenet", "both"] = "both"
+    """ObjectNet's prompts: its own 113 names, ImageNet's names (a hit if the best one maps to the class), or both in turn."""
+    border: int = -1
+    """Pixels cut off every side of ObjectNet's images (default 2 for its own files, 0 for shards)."""
+    limit: int = 0
+    """Evaluate the first so many images of each of ImageNet's sets only."""
+    batch_size: int = 64
+    """Images per forward pass."""
+    device: str = "auto"
+    """cpu, cuda, or auto (a GPU where there is one)."""
+    out: Path = Path("runs/evaluate")
+    """Folder for accuracies.csv, clip_benchmark.jsonl, logits/ and the figure."""
+
+
+def main(arguments: Arguments) -> int:
+    """Load, evaluate, save, say; returns the exit status."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from empirical.errors import DataError, StudyError
+
+    try:
+        return run(arguments)
+    except (DataError, StudyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out what the arguments ask for."""
+    from empirical.checkpoints import default_device, load_checkpoint
+    from empirical.evaluation import accuracy_rows, clip_benchmark_lines, reference_on_subsets
+    from empirical.figures.evaluation import draw_evaluation
+    from empirical.records import write_atomically
+    from empirical.tables import write_table
+
+    sets = _named(arguments.test_set)
+    model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
+    name = arguments.checkpoint.stem
+    evaluated = [
+        found
+        for set_name, path in sets.items()
+        for found in _evaluate(arguments, model, tokenizer, set_name, path, default_device)
+    ]
+    results = {each.name: (each.logits, each.labels) for each in evaluated}
+    for each in evaluated:
+        each.save(arguments.out / "logits")
+    reference = next((each for each in evaluated if each.name == "imagenet"), None)
+    if reference is not None:
+        results |= reference_on_subsets(reference, [each for each in evaluated if each is not reference])
+    accuracies = accuracy_rows(name, results)
+    out = arguments.out
+    write_table(accuracies, out / "accuracies.csv")
+    lines = clip_benchmark_lines(name, arguments.model, accuracies)
+    write_atomically(out / "clip_benchmark.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
+    figure = draw_evaluation(accuracies, out / "evaluation", name)
+    print(
+        f"{'test set':28s} {'classes':>7s} {'correct':>8s} {'images':>8s}   accuracy [95% interval]      d'"
+    )
+    for _, row in accuracies.iterrows():
+        print(
+            f"{row['test_set']:28s} {row['num_classes']:7d} {row['num_correct']:8d} {row['num_images']:8d}   "
+            f"{row['accuracy']:7.2%} [{row['accuracy_low']:.2%}, {row['accuracy_high']:.2%}]  {row['dprime']:6.3f}"
+        )
+    print("\nWritten:")
+    for path in (out / "accuracies.csv", out / "clip_benchmark.jsonl", out / "logits", *figure):
+        print(f"  {path}")
+    print(
+        f"Next: python experiments/published_trends.py openclip_results.csv robustness_top1s.csv {out / 'clip_benchmark.jsonl'}"
+        if {"imagenet", "imagenet_v2"} <= set(results)
+        else f"Next: python experiments/evaluate.py --checkpoint {arguments.checkpoint} --test-set imagenet=PATH --test-set "
+        "imagenet_v2=PATH"
+    )
+    return 0
+
+
+def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, default_device) -> list:
+    """One set by every protocol asked for, with progress; its warnings go to the error stream."""
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from empirical.evaluation import evaluate_own_set, evaluate_set
+    from empirical.execution import default_templates
+    from empirical.imagenet_sets import Names, open_imagenet_set
+    from empirical.published import TEST_SETS
+
+    device, templates, found = default_device(arguments.device), default_templates(), []
+    if name not in TEST_SETS:
+        found.append(evaluate_own_set(model, tokenizer, name, path, templates, device, arguments.batch_size))
+    else:
+        protocols: dict[str, list[Names]] = {
+            "own": ["own"],
+            "imagenet": ["imagenet"],
+            "both": ["own", "imagenet"],
+        }
+        for names in protocols[arguments.objectnet_names if name == "objectnet" else "own"]:
+            label = f"{name}_imagenet_prompts" if names == "imagenet" else name
+            border = arguments.border if arguments.border >= 0 and name == "objectnet" else None
+            opened = open_imagenet_set(name, path, names, border)
+            columns = (
+                TextColumn("{task.description}"),
+                TextColumn("{task.completed:,.0f} images"),
+                TimeElapsedColumn(),
+            )
+            with Progress(*columns, transient=True) as bar:
+                task = bar.add_task(label, total=None)
+                found.append(
+                    evaluate_set(
+                        model, tokenizer, opened, label, templates, device, arguments.batch_size, arguments.limit or None,
+                        lambda done, bar=bar, task=task: bar.update(task, completed=done),
+                    )
+                )  # fmt: skip
+    for each in found:
+        for sentence in each.warnings:
+            print(f"warning: {sentence}", file=sys.stderr)
+        if "none skipped" not in each.account:
+            print(f"{each.name}: {each.account}", file=sys.stderr)
+    return found
+
+
+def _named(values: tuple[str, ...]) -> dict[str, str]:
+    from empirical.errors import DataError
+
+    named: dict[str, str] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (equals and path and name.replace("_", "").replace("-", "").isalnum()):
+            raise DataError(
+                f"--test-set {value!r}: write --test-set NAME=PATH, the name of letters, digits, '-' and '_'"
+            )
+        if name in named:
+            raise DataError(f"--test-set: the name {name!r} is given twice")
+        named[name] = path
+    if not named:
+        raise DataError("give at least one --test-set NAME=PATH, such as --test-set imagenet=imagenet/val")
+    return named
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))

@@ -1,0 +1,48 @@
+"""One self-contained page about a finished study: theory's predictions move while you move a share or a threshold.
+
+Choose the shift, the axes (probit or d') and the sources; hover over a model to see its record; move the mixing share and the
+filter threshold. The page works offline and can be mailed.
+
+Examples:
+    python experiments/report.py runs/clip_mixtures
+    python experiments/report.py paper_figures/records/clip_mixtures --out report.html
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass
+class Arguments:
+    """Write a study's report as one HTML file."""
+
+    study: tyro.conf.Positional[Path]
+    """Folder of a finished study, or of its committed records."""
+    out: Path | None = None
+    """The file to write. Default: report.html in the study's folder."""
+
+
+def main(arguments: Arguments) -> int:
+    """Read, write, say where; returns the exit status."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from empirical.errors import DataError, StudyError
+    from empirical.report.page import write_report
+
+    path = arguments.out or arguments.study / "report.html"
+    try:
+        write_report(arguments.study, path)
+    except (DataError, StudyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{path}  ({path.stat().st_size / 1e6:.1f} MB, opens in any browser, works offline)")
+    print("\nNext: python paper_figures/make_all.py --captions --out figures    (the same results on paper)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))

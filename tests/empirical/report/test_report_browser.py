@@ -1,0 +1,188 @@
+"""The report in a real browser: sliders move curves, nothing is logged as an error, readable on a desk and on a phone.
+
+Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver); without them these tests fail and say so.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from empirical.prediction import predict_ratio
+from empirical.report.page import write_report
+from theory.links import dprime_inverse
+
+pytestmark = pytest.mark.slow
+
+STUDY = Path(__file__).resolve().parents[3] / "paper_figures" / "records" / "clip_mixtures"
+SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    return write_report(STUDY, tmp_path_factory.mktemp("report") / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from selenium import webdriver
+
+    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.fail(
+            "no Chromium here: the report is not tested; install it with: apt-get install chromium chromium-driver"
+        )
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield window
+    window.quit()
+
+
+def opened(browser, page: str, size: str = "desk", dark: bool = False):
+    width, height = SIZES[size]
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    browser.get_log("browser")
+    browser.get(page)
+    assert browser.execute_script("return document.querySelectorAll('.plot .main-svg').length") > 0
+    return browser
+
+
+def move(browser, slider: str, value: float) -> None:
+    browser.execute_script(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+        "s.dispatchEvent(new Event('input', {bubbles: true}));",
+        slider,
+        value,
+    )
+
+
+def choose(browser, select: str, value: str) -> None:
+    browser.execute_script(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+        "s.dispatchEvent(new Event('change', {bubbles: true}));",
+        select,
+        value,
+    )
+
+
+def stars(browser) -> dict:
+    return browser.execute_script(
+        "const marks = document.getElementById('plane').data.filter(t => t.meta);"
+        "return Object.fromEntries(marks.map(t => [t.meta, [t.x[0], t.y[0]]]))"
+    )
+
+
+def test_no_errors_in_the_console_whatever_is_chosen(browser, page: str) -> None:
+    opened(browser, page)
+    for select in ("shift", "link", "first", "second", "size", "filter"):
+        for value in browser.execute_script(
+            f"return [...document.getElementById('{select}').options].map(o => o.value)"
+        ):
+            choose(browser, select, value)
+    browser.execute_script("document.querySelectorAll('#sources input').forEach(box => box.click())")
+    browser.execute_script("document.getElementById('theme').click()")
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("share", [0.137, 0.5, 0.861])
+def test_the_share_slider_moves_predictions_to_where_python_puts_them(
+    browser, page: str, share: float
+) -> None:
+    opened(browser, page)
+    choose(browser, "link", "dprime")
+    choose(browser, "shift", "sketch")
+    before = stars(browser)
+    move(browser, "share", share + 0.05)
+    assert stars(browser) != before
+    move(browser, "share", share)
+    pair = [
+        browser.execute_script(f"return document.getElementById('{name}').value")
+        for name in ("first", "second")
+    ]
+    n = int(browser.execute_script("return document.getElementById('size').value"))
+    payload = browser.execute_script("return JSON.parse(document.getElementById('payload').textContent)")
+    means = {
+        m["sources"]: m["dprime"] for m in payload["means"] if m["kind"] == "single" and m["n_train"] == n
+    }
+    dprime = [(means[name]["reference"][0], means[name]["sketch"][0]) for name in pair]
+    lines = [
+        next(
+            (line["intercept"], line["slope"])
+            for line in payload["lines"]
+            if (line["sources"], line["shift"], line["link"], line["fit"], line["kind"])
+            == (name, "sketch", "dprime", "line", "single")
+        )
+        for name in pair
+    ]
+    for rule, (x, y) in stars(browser).items():
+        ratio, place = predict_ratio(rule, [1 - share, share], dprime, lines if rule == "lines" else ())
+        assert x == pytest.approx(place, abs=1e-6)
+        assert y / x == pytest.approx(ratio, abs=1e-6)
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('#at-share tr[data-rule]')].map(r => [r.dataset.rule, r.innerText])"
+    )
+    (words,) = [text for rule, text in rows if rule == "mediant"]
+    ratio, place = predict_ratio("mediant", [1 - share, share], dprime)
+    assert f"{ratio:.4f}" in words
+    assert f"{100 * float(dprime_inverse(ratio * place, payload['classes']['sketch'])):.1f}%" in words
+
+
+def test_the_threshold_slider_moves_the_filtered_slope(browser, page: str) -> None:
+    opened(browser, page)
+    read = "const told = document.getElementById('filter-words').dataset; return [Number(told.kept), Number(told.slope)]"
+    choose(browser, "shift", "sketch")
+    choose(browser, "filter", "1")  # stock, whose slope is far from the pool's
+    seen = []
+    for threshold in (-3, 0.5, 2, 4):
+        move(browser, "threshold", threshold)
+        seen.append(tuple(browser.execute_script(read)))
+    kept, slopes = zip(*seen, strict=True)
+    assert list(kept) == sorted(kept, reverse=True)
+    assert kept[0] > 0.99
+    # One kind of pool and a more robust filter: the more it throws away, the nearer the filter's own slope.
+    assert list(slopes) == sorted(slopes)
+    star = browser.execute_script("return document.getElementById('filtered').data.at(-1).y[0]")
+    assert star == pytest.approx(slopes[-1])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_readable_on_desk_and_phone_light_and_dark(
+    browser, page: str, size: str, dark: bool, tmp_path: Path
+) -> None:
+    opened(browser, page, size, dark)
+    width = SIZES[size][0]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    # Every control and plot lies inside the page; tables scroll within their frames.
+    spill = browser.execute_script(
+        "return [...document.querySelectorAll('select, input, button, .plot, .controls, h1, p')].filter(e => e.offsetParent)"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id || e.tagName)"
+    )
+    assert spill == []
+    colours = browser.execute_script(
+        "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+    )
+    assert contrast(*colours) > 7
+    drawn = browser.execute_script("return document.getElementById('plane').layout.plot_bgcolor")
+    assert (drawn == "#14181d") == dark
+    assert browser.get_log("browser") == []
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast of two rgb() colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(v) / 255 for v in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

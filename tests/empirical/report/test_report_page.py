@@ -1,0 +1,94 @@
+"""The page is one file that needs nothing else, and says what is missing where it cannot be made."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from empirical.errors import StudyError
+from empirical.prediction import predict_mixtures
+from empirical.report.page import LARGEST, part, render_page, write_report
+from empirical.report.payload import clean, report_payload
+from empirical.robustness import fit_trends
+from empirical.scoring import score_rules
+from synthetic_accuracies import synthetic_study
+
+ROOT = Path(__file__).resolve().parents[3]
+STUDY = ROOT / "paper_figures" / "records" / "clip_mixtures"
+
+
+def payload_in(page: str) -> dict:
+    (text,) = re.findall(r'<script id="payload" type="application/json">(.*?)</script>', page, re.S)
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    command = [sys.executable, str(ROOT / "experiments" / "report.py"), str(STUDY), "--out", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "works offline" in done.stdout
+    assert "\nNext: python " in done.stdout
+    assert path.stat().st_size < LARGEST
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_fetches_nothing(page: str) -> None:
+    markup = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"\bsrc=|@import|url\(|<link[^>]+href=\"(?!data:)", markup)
+    own = part("view.js") + part("theory.js")
+    assert not re.search(r"fetch\(|XMLHttpRequest|https?://", own)
+
+
+def test_every_run_and_prediction_is_in_the_page(page: str) -> None:
+    payload, accuracies = payload_in(page), pd.read_csv(STUDY / "accuracies.csv")
+    assert {model["run"] for model in payload["models"]} == set(accuracies["run"])
+    assert len(payload["predictions"]) == len(pd.read_csv(STUDY / "predictions.csv"))
+    row = accuracies.iloc[17]
+    (model,) = [m for m in payload["models"] if m["run"] == row["run"]]
+    assert model["sets"][row["test_set"]][:2] == [row["num_correct"], row["num_images"]]
+    assert payload["provenance"]["seeds"] == [0, 1]
+    assert {f["filter"] for f in payload["filters"]} == {"snapshots", "stock"}
+
+
+def write_study(folder: Path, accuracies: pd.DataFrame, scores: bool = True) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions = predict_mixtures(accuracies)
+    tables = {"accuracies": accuracies, "trends": fit_trends(accuracies), "predictions": predictions}
+    if scores:
+        tables["scores"] = score_rules(predictions)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    (folder / "provenance.json").write_text('{"reference": "reference", "seeds": [0, 1]}')
+
+
+def test_a_study_without_filters_and_with_odd_names_has_a_page(tmp_path: Path) -> None:
+    write_study(
+        tmp_path, synthetic_study(sources=("a", "b</script>", "c"), mixtures=("a:0.5+b</script>:0.5",))
+    )
+    payload = payload_in(write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert payload["filters"] == []
+    assert "b</script>" in {source["name"] for source in payload["sources"]}
+
+
+def test_accuracies_of_one_leave_no_infinity_in_the_page(tmp_path: Path) -> None:
+    accuracies = synthetic_study()
+    row = accuracies.index[0]
+    accuracies.loc[row, ["num_correct", "accuracy", "probit", "dprime"]] = [1500, 1.0, np.inf, np.inf]
+    write_study(tmp_path, accuracies)
+    text = render_page(report_payload(tmp_path), "")
+    assert "Infinity" not in text.split('id="payload"')[1].split("</script>")[0]
+    assert clean({"a": [np.float64("nan"), np.int64(3), {"b": np.inf}]}) == {"a": [None, 3, {"b": None}]}
+
+
+def test_an_unfinished_study_names_the_file_and_the_command(tmp_path: Path) -> None:
+    write_study(tmp_path, synthetic_study(), scores=False)
+    with pytest.raises(
+        StudyError, match=r"scores\.csv.*make it with: python experiments/clip_mixtures\.py --out"
+    ):
+        report_payload(tmp_path)

@@ -1,0 +1,101 @@
+"""The page's own arithmetic, run in a JavaScript engine, beside the Python it mirrors, at places that are in no table."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from py_mini_racer import MiniRacer
+from scipy.special import ndtr, ndtri
+
+from empirical.prediction import RULES, predict_ratio
+from empirical.report.page import part
+from theory import Pool, Source, Target, filter_pool, filtered_slope, mixture_slope, with_shuffled_captions
+from theory.links import dprime_inverse
+
+NUMBERS = st.floats(0.05, 4.0)
+PAIRS = st.tuples(NUMBERS, st.floats(-0.5, 4.0))
+
+
+@pytest.fixture(scope="module")
+def page():
+    engine = MiniRacer()
+    engine.eval(part("theory.js"))
+
+    def call(function: str, *arguments: Any) -> Any:
+        text = ", ".join(json.dumps(argument) for argument in arguments)
+        return json.loads(str(engine.eval(f"JSON.stringify(Theory.{function}({text}))")))
+
+    return call
+
+
+@settings(max_examples=60)
+@given(share=st.floats(0, 1), dprime=st.tuples(PAIRS, PAIRS), lines=st.tuples(PAIRS, PAIRS))
+def test_rules_are_those_of_the_bridge_at_any_share(page, share, dprime, lines):
+    shares = [1 - share, share]
+    for rule in RULES:
+        here = page("predictRatio", rule, shares, dprime, lines)
+        there = predict_ratio(rule, shares, dprime, lines if rule == "lines" else ())
+        assert here == pytest.approx(there, abs=1e-6, rel=1e-9)
+
+
+@settings(max_examples=15)
+@given(share=st.floats(0, 1), first=PAIRS, second=PAIRS)
+def test_the_mediant_is_theorem_2(page, share, first, second):
+    # A source whose mean lies along (d'_ref, d'_shift) has these margins on targets along the axes.
+    reference, shift = Target([1.0, 0.0]), Target([0.0, 1.0])
+    sources = [Source(list(first)), Source(list(second))]
+    theorem = float(mixture_slope(sources, [1 - share, share], reference, shift).slope)
+    assert page("predictRatio", "mediant", [1 - share, share], [first, second])[0] == pytest.approx(
+        theorem, abs=1e-6, rel=1e-6
+    )
+
+
+def test_links_are_those_of_the_theory(page):
+    for num_classes in (2, 20, 200, 1000):
+        for value in (-1.5, -0.2, 0.0, 0.731, 2.2, 4.4):
+            accuracy = float(dprime_inverse(value, num_classes))
+            assert page("accuracyOfDprime", value, num_classes) == pytest.approx(accuracy, abs=1e-9)
+            assert page("probitOfDprime", value, num_classes) == pytest.approx(
+                float(ndtri(accuracy)), abs=1e-6
+            )
+    for x in np.linspace(-7, 7, 57):
+        assert page("normalCdf", float(x)) == pytest.approx(float(ndtr(x)), rel=1e-9, abs=1e-15)
+        if x > 5:
+            continue  # 1 - 1e-8 has too few digits left to tell its quantile
+        assert page("normalQuantile", float(ndtr(x))) == pytest.approx(float(x), abs=1e-7)
+
+
+@settings(max_examples=25)
+@given(
+    threshold=st.floats(-3, 5), junk=st.floats(0, 0.9), num_classes=st.sampled_from([2, 10, 20]),
+    strength=st.floats(0.3, 4), alignment=st.floats(0.3, 0.99), pool_slope=st.floats(0.1, 1.2), filter_slope=st.floats(0.1, 1.2),
+)  # fmt: skip
+def test_a_filtered_slope_is_theorem_3(
+    page, threshold, junk, num_classes, strength, alignment, pool_slope, filter_slope
+):
+    a = strength * (num_classes - 1) / num_classes
+    length = a / alignment
+    # Filter along the first axis; the pool's mean, equal to the reference's, makes the given angle with it.
+    mean = np.array([a, np.sqrt(length**2 - a**2)])
+    second = (pool_slope * length**2 - filter_slope * a * a) / mean[1]
+    reference, shift = Target(mean.tolist()), Target([filter_slope * a, float(second)])
+    components = with_shuffled_captions(Source(mean.tolist()), junk, num_classes)
+    pool = Pool([source for source, _ in components], [weight for _, weight in components])
+    theorem = filtered_slope(pool, [1.0, 0.0], threshold, reference, shift)
+    kept = filter_pool(pool, [1.0, 0.0], threshold)
+    told = {
+        "poolSlope": pool_slope, "filterSlope": filter_slope, "dprimeFilter": strength, "numClasses": num_classes, "junk": junk,
+        "alignment": alignment,
+    }  # fmt: skip
+    here = page("filteredSlope", told, threshold)
+    assert here["kept"] == pytest.approx(float(kept.kept_share), abs=1e-9)
+    assert here["pullWeight"] == pytest.approx(float(theorem.filter_weight), abs=1e-6)
+    assert here["slope"] == pytest.approx(float(theorem.slope), abs=1e-6)
+
+
+def test_an_unknown_rule_is_an_error(page):
+    with pytest.raises(Exception, match="no rule moon"):
+        page("predictRatio", "moon", [1.0], [[1.0, 1.0]])

@@ -1,0 +1,94 @@
+"""The command `python experiments/evaluate.py`: its files, its words, its errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from imagenet_folders import objectnet, picture, wnid_folders
+from small_open_clip import small_open_clip
+
+from empirical.model import save_weights
+from experiments.evaluate import Arguments, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> tuple[Path, Path]:
+    """A config and its weights."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    config, model, _ = small_open_clip(folder)
+    return config, save_weights(model, folder / "mine.safetensors")
+
+
+def test_a_checkpoint_on_objectnet_and_a_set_of_ones_own(tmp_path, checkpoint):
+    config, weights = checkpoint
+    objectnet(tmp_path / "objectnet", {"chair": 3, "banana": 2})
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "pets" / name / f"{i}.png").write_bytes(picture(i))
+    done = run(
+        "--checkpoint", weights, "--model", config, "--test-set", "objectnet=objectnet", "--test-set", "pets=pets",
+        "--out", "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out" / "accuracies.csv").set_index("test_set")
+    assert table["num_images"].to_dict() == {"objectnet": 5, "objectnet_imagenet_prompts": 5, "pets": 6}
+    assert table["num_classes"].to_dict() == {"objectnet": 3, "objectnet_imagenet_prompts": 3, "pets": 2}
+    assert set(table["sources"]) == {"mine"}
+    logits = np.load(tmp_path / "out" / "logits" / "pets.npy")
+    labels = np.load(tmp_path / "out" / "logits" / "pets.labels.npy")
+    assert (logits.argmax(1) == labels).sum() == table.loc["pets", "num_correct"]
+    assert "warning: objectnet: 5 images, the published set has 18,574" in done.stderr
+    for name in ("evaluation.png", "clip_benchmark.jsonl", "logits/objectnet.ids.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 50
+    assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
+
+
+@pytest.mark.slow
+def test_the_reference_is_given_on_each_shifts_classes(tmp_path, checkpoint):
+    config, weights = checkpoint
+    wnid_folders(tmp_path / "val", "imagenet", {1: 2, 2: 1, 3: 2, 4: 1})
+    wnid_folders(tmp_path / "r", "imagenet_r", {0: 2, 1: 1})
+    done = run(
+        "--checkpoint", weights, "--model", config, "--test-set", "imagenet=val", "--test-set", "imagenet_r=r", cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "runs" / "evaluate" / "accuracies.csv").set_index("test_set")
+    assert table["num_images"].to_dict() == {
+        "imagenet": 6,
+        "imagenet_r": 3,
+        "imagenet_on_r": 4,
+    }  # label 3 is not in R
+    assert table.loc["imagenet_on_r", "num_classes"] == 200
+    lines = (tmp_path / "runs" / "evaluate" / "clip_benchmark.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["dataset"] == "imagenet1k"
+
+
+@pytest.mark.parametrize(
+    ("test_sets", "model", "message"),
+    [
+        (("pets=absent",), "", "absent"),
+        (("pets",), "", "write --test-set NAME=PATH"),
+        ((), "", "give at least one --test-set"),
+        (("a=b", "a=c"), "", "the name 'a' is given twice"),
+        (("a=b",), "no-such-model", "model 'no-such-model' is unknown"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, checkpoint, capsys, test_sets, model, message):
+    config, weights = checkpoint
+    assert main(Arguments(weights, test_sets, model or str(config), out=tmp_path / "out")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "out").exists()
