@@ -52,6 +52,17 @@ def test_every_table_is_written_and_read_again(folder):
         assert list(kept.columns) == list(table.columns)
         assert len(kept) == len(table) > 0
     assert {part for part, *_ in steps} == {"overlaps", "designs", "ensembles", "class errors"}
+    text = (folder.path / "analysis.txt").read_text()
+    assert text == found.summary + "\n"
+    for words in (
+        "designed mixtures",
+        "Places of mixtures",
+        "Output mixing",
+        "Effective robustness",
+        "Why predictions fail",
+    ):
+        assert words in text
+    assert "nan" not in text
     for name in ("diagnosis", "effective_robustness"):
         assert (folder.path / f"{name}.png").stat().st_size > 20_000
     assert set(found.tables["designs"]["shift"]) == {"even", "odd", "worst of even, odd"}
