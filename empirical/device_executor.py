@@ -12,15 +12,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from typing import Any
 
+from empirical.errors import StudyError
 from empirical.execution import StudyContext, execute_run, load_test_sets, prepare_run, write_run
 from empirical.plan import RunSpec
 from empirical.running import Mark
 from empirical.scheduler import QUEUED, Outcome, Task, thread_environment, worker_pool
 from empirical.task_graph import TaskGraph
 from empirical.tokenizer import from_json
+from empirical.watchdog import Watchdog
 
 GATHERING_THREADS, WRITING_THREADS = 2, 4
 IDLE_SECONDS = 2e-4
+
+PATIENCE = 180.0
+"""Seconds without an answer from a GPU after which the study ends itself."""
 
 
 def trains_on_device(task: Task) -> bool:
@@ -52,6 +57,8 @@ def run_tasks_on_device(
         training: Any = None
         ready_here: deque[Task] = deque()
         ready_there: deque[Task] = deque()
+        silence = f"the GPU does not answer; finished runs are kept, start again with fewer than --lanes {lanes} models at once"
+        watchdog, silent = Watchdog(PATIENCE, silence), 0.0
         try:
             while not graph.over:
                 yield from graph.blocked()
@@ -79,7 +86,11 @@ def run_tasks_on_device(
                         run = prepared.popleft()
                         marks[run.spec.name] = Mark(task_of[run.spec.name].arguments[0].folder, run.spec.name)
                         training.start(run)
-                    finished, served = training.advance()
+                    with watchdog.watching():
+                        finished, served = training.advance()
+                    silent = 0.0 if served or not training.busy else silent
+                    if silent > PATIENCE:
+                        raise StudyError(silence)
                     for run in finished:
                         task = task_of[run.prepared.spec.name]
                         marks.pop(task.name).remove()
@@ -103,6 +114,7 @@ def run_tasks_on_device(
                     pool = worker_pool(jobs, threads)
                 if not served:
                     time.sleep(IDLE_SECONDS)
+                    silent += IDLE_SECONDS
         except BaseException:
             _terminate(pool)
             raise

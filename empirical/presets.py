@@ -138,7 +138,7 @@ PRESETS = {
         test_images=2500,
     ),
     "design": Preset(
-        description="mixtures designed from single-source runs, ranked among every pair, six-way and leave-one-out (half an hour)",
+        description="mixtures designed from single-source runs, ranked among every pair, six-way and leave-one-out (30 min)",
         sources=ALL_SOURCES,
         sizes=(512, 1024, 2048),
         num_seeds=3,

@@ -193,7 +193,11 @@ def _analyse(folder: Path, progress: StudyProgress) -> None:
     from empirical.study_analysis import analyse_study
 
     progress.say("measuring overlaps, places, designed mixtures and output mixing")
-    for note in analyse_study(StudyFolder(folder)).notes:
+    try:
+        notes = analyse_study(StudyFolder(folder)).notes
+    except (DataError, StudyError) as error:  # records made elsewhere have no logits here
+        notes = (str(error),)
+    for note in notes:
         progress.warn(note)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_accuracies import synthetic_study
 
 from empirical.errors import StudyError
 from empirical.prediction import predict_mixtures
@@ -16,7 +17,6 @@ from empirical.report.page import LARGEST, part, render_page, write_report
 from empirical.report.payload import clean, report_payload
 from empirical.robustness import fit_trends
 from empirical.scoring import score_rules
-from synthetic_accuracies import synthetic_study
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = ROOT / "paper_figures" / "records" / "clip_mixtures"
