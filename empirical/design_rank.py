@@ -38,8 +38,8 @@ def rank_designed(
 ) -> pd.DataFrame:
     """Predicted and measured d' of every design, and its rank among the mixtures trained with the same number of samples.
 
-    A design that is a single source is judged by that source's models. On the worst of several shifts a mixture counts by the
-    smallest of its mean d'. Means are over all seeds that a mixture has.
+    A design that is a single source is judged by that source's models, the very ones that it was chosen for. On the worst of
+    several shifts a mixture counts by the smallest of its mean d'. Means are over all seeds that a mixture has.
 
     rank: 1 + the number of other input mixtures with a larger mean d', of num_mixtures in all (the design among them);
     rank_low and rank_high count only the others that are better (worse) by more than t_.975 standard errors of the difference

@@ -5,11 +5,12 @@ designed mixtures are still to be trained.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from empirical.analysis_summary import analysis_text
 from empirical.class_errors import class_counts
 from empirical.design import (
     DESIGN_COLUMNS,
@@ -25,18 +26,20 @@ from empirical.measured_sources import NUM_DRAWS, sources_by_size
 from empirical.output_mixing import measure_ensembles
 from empirical.output_vs_input import compare_with_input, summarise_output_mixing
 from empirical.places import predict_places
-from empirical.records import load_records
+from empirical.records import load_records, write_atomically
 from empirical.robustness import shifts
 from empirical.study_folder import StudyFolder
+from empirical.study_robustness import study_effective_robustness
 from empirical.tables import write_table
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Tables by file name (without .csv), all written, and what could not be done with the reason."""
+    """Tables by file name (without .csv), all written, what could not be done with the reason, and the whole in words."""
 
     tables: Mapping[str, pd.DataFrame]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    summary: str = ""
 
 
 def _silent(part: str, done: int, total: int) -> None:
@@ -90,9 +93,10 @@ def analyse_study(
     redesign: bool = False,
     on_progress: Callable[[str, int, int], None] = _silent,
 ) -> Analysis:
-    """Write overlaps, places, designs, designed, output_mixing, output_vs_input, class_errors and diagnosis (.csv) of a study.
+    """Write a study's further tables into its folder, and the figures of two of them.
 
-    diagnosis.png and .pdf picture the last.
+    overlaps, effective_robustness, places, designs, designed, output_mixing, output_vs_input, class_errors and diagnosis (.csv);
+    effective_robustness and diagnosis (.png and .pdf); analysis.txt tells them in words.
 
     designs.csv is kept if it is there (the designed mixtures were trained after it) unless `redesign`. Ensembles and class
     errors need the study's logits; from committed records their tables are left as they are. A part that the study is too
@@ -113,6 +117,11 @@ def analyse_study(
             return
         write_table(tables[name], folder.path / f"{name}.csv")
 
+    keep("effective_robustness", lambda: study_effective_robustness(accuracies, reference))
+    if len(tables.get("effective_robustness", ())):
+        from empirical.figures.study_robustness import draw_study_robustness
+
+        draw_study_robustness(tables["effective_robustness"], folder.path / "effective_robustness")
     keep("places", lambda: predict_places(accuracies, overlaps, reference, num_draws))
     if redesign or not (folder.path / "designs.csv").exists():
         keep("designs", lambda: design_study(folder, num_draws=num_draws, on_progress=on_progress))
@@ -138,7 +147,11 @@ def analyse_study(
         from empirical.figures.diagnosis import draw_diagnosis
 
         draw_diagnosis(tables["diagnosis"], folder.path / "diagnosis")
-    return Analysis(tables, tuple(notes))
+    summary = analysis_text(tables)
+    write_atomically(
+        folder.path / "analysis.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8")
+    )
+    return Analysis(tables, tuple(notes), summary)
 
 
 def _labels(folder: StudyFolder, accuracies: pd.DataFrame) -> dict[str, np.ndarray]:

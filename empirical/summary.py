@@ -1,6 +1,6 @@
 """A study told in words and tables.
 
-Use `format_summary` for the text that a study prints at its end and keeps as summary.txt.
+Use `format_summary` for the text that a study prints at its end and keeps as summary.txt, `text_table` for tables like its own.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def _lines_text(trends: pd.DataFrame) -> str:
     headings = ["source", "shift", "probit slope", "R2", "models", "d' slope", "d' intercept", "R2 in d'"]
     return (
         "Robustness of each source: lines of its single-source models, 95% intervals. Theorem 1 asks for intercept 0 in d': "
-        f"{compatible} of {len(dprime)} intervals hold it.\n" + _table(headings, cells)
+        f"{compatible} of {len(dprime)} intervals hold it.\n" + text_table(headings, cells)
     )
 
 
@@ -69,7 +69,7 @@ def _growth_text(accuracies: pd.DataFrame, reference: str) -> str:
             )
     return (
         "Growth dlog d'/dlog n of single-source models (Theorem 1 bounds it by 1/2; test sets above it are outside the "
-        "theory):\n" + _table(["test set", "range over sources", "sources above 1/2 at 95%"], rows)
+        "theory):\n" + text_table(["test set", "range over sources", "sources above 1/2 at 95%"], rows)
     )
 
 
@@ -87,9 +87,9 @@ def _inside_text(predictions: pd.DataFrame) -> str:
     return (
         "Does each mixture's d' ratio lie inside the range of its sources' (Theorem 2)? At 95%; ? = inconclusive"
         + ("; - = not measured:\n" if any("-" in row[2:] for row in each) else ":\n")
-        + _table(["mixture", "n_train", *names], each)
+        + text_table(["mixture", "n_train", *names], each)
         + "\n\nThe same counted, each mixture and size as one:\n"
-        + _table(["shift", "inside", "outside", "inconclusive", "mixtures x sizes"], cells)
+        + text_table(["shift", "inside", "outside", "inconclusive", "mixtures x sizes"], cells)
         + _needed_text(predictions)
     )
 
@@ -116,7 +116,7 @@ def _needed_text(predictions: pd.DataFrame) -> str:
     ]
     return (
         "\n\nSeeds that would decide the inconclusive ones with 80% power, were the measured differences the true ones:\n"
-        + _table(headings, cells)
+        + text_table(headings, cells)
     )
 
 
@@ -145,7 +145,7 @@ def _rules_text(scores: pd.DataFrame, num_seeds: int) -> str:
     return (
         "Error of the predicted d' ratio, nothing fitted to mixtures (rms with 95% bootstrap interval over "
         f"{clusters} sets of sources; bias = predicted - measured; * primary rule; differences < 0 beat the baseline):\n"
-        + _table(["shift", "rule", "rms", "bias", "noise floor", "minus interpolated", "minus best source"], cells)
+        + text_table(["shift", "rule", "rms", "bias", "noise floor", "minus interpolated", "minus best source"], cells)
         + "\n" + "\n".join(sentences)
         + "\nRead this with care: sets of sources share single-source models, so these intervals are somewhat too short, and"
         + f"\nrules are judged on at least 6 seeds; this study has {num_seeds}."
@@ -169,7 +169,7 @@ def _value(row: pd.Series, name: str, sign: str = "", end: str = "") -> str:
     return f"{text} [{low:{sign}.3f}, {high:{sign}.3f}]" if np.isfinite(low) else text
 
 
-def _table(headings: list[str], cells: list[list[str]]) -> str:
+def text_table(headings: list[str], cells: list[list[str]]) -> str:
     """Plain text in columns, readable in a terminal and in a file alike."""
     widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
     lines = [headings, ["-" * width for width in widths], *cells]

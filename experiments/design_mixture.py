@@ -162,14 +162,8 @@ def train_command(sources: str, arguments: Arguments, folder) -> str:
         ]
     single = ":" not in sources
     words += [] if single else ["--mixture", sources]
-    words += [
-        "--sizes",
-        str(arguments.budget),
-        "--seed",
-        str(max(seeds) + 1),
-        "--out",
-        f"{arguments.study}_designed",
-    ]
+    words += ["--sizes", str(arguments.budget), "--num-seeds", str(len(seeds)), "--seed", str(max(seeds) + 1)]
+    words += ["--out", f"{arguments.study}_designed"]
     end = "(the design is a single source: no mixture to train)" if single else "(trains it, on fresh seeds)"
     return f"{shlex.join(words)}    {end}"
 

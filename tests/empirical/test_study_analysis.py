@@ -16,7 +16,7 @@ from empirical.tables import write_table
 from empirical.zero_shot import save_logits
 
 FROM_LOGITS = {"output_mixing", "output_vs_input", "class_errors"}
-TABLES = {"overlaps", "places", "designs", "designed", "diagnosis"} | FROM_LOGITS
+TABLES = {"overlaps", "places", "designs", "designed", "diagnosis", "effective_robustness"} | FROM_LOGITS
 
 
 def save_study(study, path) -> StudyFolder:
@@ -52,7 +52,19 @@ def test_every_table_is_written_and_read_again(folder):
         assert list(kept.columns) == list(table.columns)
         assert len(kept) == len(table) > 0
     assert {part for part, *_ in steps} == {"overlaps", "designs", "ensembles", "class errors"}
-    assert (folder.path / "diagnosis.png").stat().st_size > 20_000
+    text = (folder.path / "analysis.txt").read_text()
+    assert text == found.summary + "\n"
+    for words in (
+        "designed mixtures",
+        "Places of mixtures",
+        "Output mixing",
+        "Effective robustness",
+        "Why predictions fail",
+    ):
+        assert words in text
+    assert "nan" not in text
+    for name in ("diagnosis", "effective_robustness"):
+        assert (folder.path / f"{name}.png").stat().st_size > 20_000
     assert set(found.tables["designs"]["shift"]) == {"even", "odd", "worst of even, odd"}
     assert set(found.tables["designs"]["budget"]) == {256}
     assert set(found.tables["output_mixing"]["mixing"]) == {"logits", "embeddings", "normalised"}

@@ -1,0 +1,175 @@
+"""What a study's further tables say, in words and small tables: the text that is kept as analysis.txt.
+
+Use `analysis_text` on the tables of `empirical.study_analysis.analyse_study`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from empirical.places import score_places
+from empirical.power import seeds_text
+from empirical.scoring import ALL_SHIFTS
+from empirical.summary import text_table
+
+
+def analysis_text(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Ranks of designed mixtures, places, output against input mixing, effective robustness and diagnosis; what there is."""
+    parts = [
+        _designed(tables.get("designed")),
+        _places(tables.get("places")),
+        _output_mixing(tables.get("output_vs_input")),
+        _effective_robustness(tables.get("effective_robustness")),
+        _diagnosis(tables.get("diagnosis")),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _designed(table: pd.DataFrame | None) -> str:
+    if table is None or table.empty:
+        return ""
+    cells = []
+    for _, row in table.iterrows():
+        trained = row["judged_against"] != "not trained"
+        cells.append(
+            [str(row["shift"]), str(row["budget"]), str(row["sources"]),
+             f"{row['dprime_predicted']:.2f} [{row['dprime_low']:.2f}, {row['dprime_high']:.2f}]",
+             f"{row['dprime_measured']:.2f} ± {1.96 * row['dprime_measured_stderr']:.2f}" if trained else "not trained",
+             f"{row['rank']:.0f} of {row['num_mixtures']:.0f} [{row['rank_low']:.0f}, {row['rank_high']:.0f}]" if trained else "",
+             f"{row['ahead_of_best']:+.2f} [{row['ahead_low']:+.2f}, {row['ahead_high']:+.2f}]" if trained else "",
+             seeds_text(float(row["seeds_needed"])) if trained else ""]
+        )  # fmt: skip
+    headings = [
+        "aim",
+        "samples",
+        "designed mixture",
+        "d' predicted",
+        "measured",
+        "rank",
+        "ahead of the best other",
+        "to tell",
+    ]
+    trained = table[table["judged_against"] != "not trained"]
+    mixed = trained["sources"].astype(str).str.contains(":")
+    first = int((trained.loc[mixed, "rank"] == 1).sum())
+    return (
+        "The designed mixtures, from single-source models alone, among all mixtures trained with as many samples (ranks that the "
+        f"errors allow in brackets).\n{first} of {int(mixed.sum())} mixtures trained by design rank first; {int((~mixed).sum())} "
+        "designs are a single source, judged by the very models that it was chosen for.\n"
+        + text_table(headings, cells)
+    )
+
+
+def _places(table: pd.DataFrame | None) -> str:
+    if table is None or table.empty:
+        return ""
+    cells = [
+        [str(row["test_set"]), str(row["num"]), f"{row['rms_place']:.3f}", f"{row['bias_place']:+.3f}",
+         f"{row['noise_place']:.3f}", f"{row['rms_of_low_end']:.3f}",
+         *(["", ""] if np.isnan(row["rms_ratio"]) else [f"{row['rms_ratio']:.3f}", f"{row['bias_ratio']:+.3f}"])]
+        for _, row in score_places(table).iterrows()
+    ]  # fmt: skip
+    outside = int((table["inside_bracket"] == "no").sum())
+    headings = [
+        "test set",
+        "mixtures",
+        "rms of d'",
+        "bias",
+        "noise",
+        "rms of mean d'",
+        "rms of ratio",
+        "bias of ratio",
+    ]
+    return (
+        "Places of mixtures from the overlap of single-source models (not one of the frozen rules), beside the mean d' by share; "
+        f"{outside} of {len(table)} places lie outside their bracket at 95%:\n" + text_table(headings, cells)
+    )
+
+
+def _output_mixing(table: pd.DataFrame | None) -> str:
+    if table is None or table.empty:
+        return ""
+    cells = []
+    for _, row in table[table["shift"] == ALL_SHIFTS].iterrows():
+        cells.append(
+            [str(row["mixing"]), str(row["heads"]), str(row["num_comparisons"]),
+             _with_interval(row, "mean_difference", "difference"), _with_interval(row, "rms", "rms", ""),
+             f"{row['noise_floor']:.3f}", "" if np.isnan(row["agreement_share"]) else f"{row['agreement_share']:.0%}",
+             f"{row['place_gain']:+.2f}"]
+        )  # fmt: skip
+    headings = [
+        "mixing",
+        "heads",
+        "cells",
+        "ensemble - mixture",
+        "rms",
+        "noise floor",
+        "agree at 95%",
+        "d'_ref gained",
+    ]
+    return "Output mixing against input mixing, d' ratio over all shifts:\n" + text_table(headings, cells)
+
+
+def _with_interval(row: pd.Series, name: str, stem: str, sign: str = "+") -> str:
+    low, high = float(row[f"{stem}_low"]), float(row[f"{stem}_high"])
+    text = f"{float(row[name]):{sign}.3f}"
+    return f"{text} [{low:{sign}.3f}, {high:{sign}.3f}]" if np.isfinite(low) else text
+
+
+def _effective_robustness(table: pd.DataFrame | None) -> str:
+    if table is None or table.empty:
+        return ""
+    cells = []
+    for (references, shift), part in table[table["kind"] == "single"].groupby(
+        ["references", "shift"], sort=False
+    ):
+        above, below = (
+            ", ".join(part.loc[part["verdict"] == verdict, "group"]) for verdict in ("above", "below")
+        )
+        cells.append([str(references).replace("+", " and "), str(shift), above or "none", below or "none"])
+    return (
+        "Effective robustness of single sources against the line of all of them, at equal accuracy on one or two references:\n"
+        + text_table(["references", "shift", "above at 95%", "below at 95%"], cells)
+    )
+
+
+def _diagnosis(table: pd.DataFrame | None) -> str:
+    if table is None or table.empty:
+        return ""
+    growth = table[table["diagnostic"] == "growth"]
+    sets = [str(name) for name in pd.unique(growth["test_set"])]
+    biases = [str(name) for name in pd.unique(table["diagnostic"]) if str(name).startswith("bias")]
+    cells = []
+    for test_set in sets:
+        here = table[table["test_set"] == test_set].set_index("diagnostic")
+        exponents = growth.loc[growth["test_set"] == test_set, "value"]
+        row = [test_set, f"{exponents.min():.2f} to {exponents.max():.2f}"]
+        for name in ("growth from overlap", "own overlap"):
+            values = table.loc[(table["diagnostic"] == name) & (table["test_set"] == test_set), "value"]
+            row.append(f"{values.min():.2f} to {values.max():.2f}" if len(values) else "")
+        p = here["value"].get("weights differ (p-value)", np.nan)
+        row.append("" if not np.isfinite(p) else f"{p:.3f}")
+        cells.append(row)
+    text = (
+        "Why predictions fail: growth dlog d'/dlog n (bound 1/2) and the part that noise falling as 1/n allows; overlap of two "
+        "seeds; whether mixtures weight their sources on a shift as on the reference:\n"
+        + text_table(["test set", "growth", "growth by noise", "own overlap", "p, equal weights"], cells)
+    )
+    found = table[table["diagnostic"].isin(biases)]
+    wide = found.pivot(index="diagnostic", columns="test_set", values="value").reindex(biases)
+    marks = found.pivot(index="diagnostic", columns="test_set", values="verdict").reindex(biases)
+    shifts = [name for name in sets if name in wide.columns]
+    rows = [
+        [name, *(_bias(float(wide.loc[name, shift]), str(marks.loc[name, shift])) for shift in shifts)]
+        for name in biases
+    ]
+    return (
+        text
+        + "\n\nBias of the d' ratio, predicted - measured (* apart from 0 at 95%):\n"
+        + text_table(["", *shifts], rows)
+    )
+
+
+def _bias(value: float, verdict: str) -> str:
+    return "" if np.isnan(value) else f"{value:+.3f}" + ("*" if verdict.startswith("mixtures") else "")
