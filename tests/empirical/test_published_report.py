@@ -212,8 +212,15 @@ def test_the_readme_quotes_what_is_computed():
     mediant_rows = table[table["rule"] == "mediant"]
     bias = (mediant_rows["ratio_predicted"] - mediant_rows["ratio_measured"]).groupby(mediant_rows["scale"])
     assert bias.max().max() < 0
-    assert f"(by {-bias.mean()['small']:.3f} at small and {-bias.mean()['medium']:.3f} at medium scale)".replace("0.", ".") in words
+    assert (
+        f"(by {-bias.mean()['small']:.3f} at small and {-bias.mean()['medium']:.3f} at medium scale)".replace(
+            "0.", "."
+        )
+        in words
+    )
     reported = accuracies_of_groups(assemble(paper_checkpoints(), "the paper"), CHECKPOINT_GROUPS)
     (sketch,) = [s for s in describe_checkpoints(reported, "imagenet", {}) if s.startswith("imagenet_sketch")]
-    for quoted in re.findall(r"\.\d{3} \[\.\d{3}, \.\d{3}\]", words.partition("## Published models")[2].partition("## Your own")[0]):
+    for quoted in re.findall(
+        r"\.\d{3} \[\.\d{3}, \.\d{3}\]", words.partition("## Published models")[2].partition("## Your own")[0]
+    ):
         assert quoted.replace(".", "0.") in sketch
