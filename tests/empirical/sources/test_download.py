@@ -18,7 +18,7 @@ from web_server import GOOD, REMOVED, Web, encoded, picture, png_of
 from empirical.errors import StudyError
 from empirical.shards import read_pairs
 from empirical.sources.data_card import write_data_card
-from empirical.sources.download import Settings, download_source
+from empirical.sources.download import Settings, download_source, require_packages
 from empirical.sources.http import HttpRules
 from empirical.sources.request import Request, Selection, open_request
 
@@ -249,6 +249,12 @@ def test_a_source_of_which_nothing_can_be_fetched_has_no_tar(web: Web, tmp_path:
     assert card["shards"] == {"count": 0, "bytes": 0, "samples_per_shard": 25}
     assert card["captions"]["words"] is None
     assert not list((tmp_path / "out" / "shards").glob("*.tar"))
+
+
+def test_a_missing_package_is_said_with_the_way_out() -> None:
+    require_packages("pyarrow", "img2dataset")
+    with pytest.raises(StudyError, match=r"no_such_package is not installed: pip install .*\[download\]"):
+        require_packages("pyarrow", "no_such_package")
 
 
 @pytest.mark.parametrize(
