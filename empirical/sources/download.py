@@ -11,7 +11,6 @@ downloaded; one that is not whole is removed and done again. The same command go
 """
 
 import contextlib
-import importlib
 import importlib.util
 import os
 import shutil
@@ -129,11 +128,13 @@ def require_packages(*names: str) -> None:
 
 
 def index_shards(request: Request) -> Path | None:
-    """Index every sample of the shards in `OUT/index`; None where there is no shard, or nothing to index with."""
+    """Index every sample of the shards in `OUT/index`; None where nothing could be fetched."""
+    from empirical.index_building import build_index
+
     shards = request.folder / "shards"
-    if importlib.util.find_spec("empirical.index_building") is None or not any(shards.glob("*.tar")):
+    if not any(shards.glob("*.tar")):
         return None
-    importlib.import_module("empirical.index_building").build_index(str(shards), request.folder / "index")
+    build_index(str(shards), request.folder / "index")
     return request.folder / "index"
 
 
