@@ -15,7 +15,7 @@ def test_the_reader_is_held_against_its_peers_on_the_same_bytes(tmp_path, capsys
     assert run(Arguments(out=tmp_path, quick=True, only=("reader",))) == 0
     table = pd.read_csv(tmp_path / "benchmark.csv")
     assert tuple(table.columns) == COLUMNS
-    assert table["peer"].tolist() == ["webdataset", "wids"] * 2
+    assert table["peer"].tolist() == ["webdataset", "wids"] * 3
     np.testing.assert_allclose(table["ratio"], table["peer_seconds"] / table["ours_seconds"], rtol=1e-6)
     assert (table["ours_seconds"] > 0).all()
     assert json.loads((tmp_path / "provenance.json").read_text())["not_measured"] == {}
