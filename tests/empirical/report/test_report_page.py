@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 from synthetic_accuracies import synthetic_study
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from synthetic_accuracies import synthetic_study
+
 from empirical.errors import StudyError
 from empirical.prediction import predict_mixtures
 from empirical.report.page import LARGEST, part, render_page, write_report
