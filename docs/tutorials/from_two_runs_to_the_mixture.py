@@ -80,7 +80,10 @@ def single_source_margins(accuracies: pd.DataFrame, shift: str, n_train: int) ->
 def mediant_by_theorem(margins: pd.DataFrame, share: float) -> float:
     """Theorem 2's slope of the mixture with this share of the second source."""
     reference, shift = Target([1.0, 0.0]), Target([0.0, 1.0])
-    sources = [Source(list(map(float, row)), name=str(name)) for name, row in zip(margins.index, margins.to_numpy(), strict=True)]
+    sources = [
+        Source(list(map(float, row)), name=str(name))
+        for name, row in zip(margins.index, margins.to_numpy(), strict=True)
+    ]
     return float(mixture_slope(sources, [1 - share, share], reference, shift).slope)
 
 
@@ -132,9 +135,19 @@ def main() -> pd.DataFrame:
         # The rule "mediant" is Theorem 2, whatever the models.
         assert np.isclose(told["mediant"], mediant_by_theorem(margins, shares[second]))
         found = measured_mixture(accuracies, (first, second), shift, n_train)
-        rows.append({"shift": shift, **told, "measured": found["ratio"], "low": found["ratio_low"], "high": found["ratio_high"]})
+        rows.append(
+            {
+                "shift": shift,
+                **told,
+                "measured": found["ratio"],
+                "low": found["ratio_low"],
+                "high": found["ratio_high"],
+            }
+        )
     table = pd.DataFrame(rows).set_index("shift")
-    print(f"{name}, {n_train:,} samples: d' ratio of shift to reference, predicted and measured (95% interval)")
+    print(
+        f"{name}, {n_train:,} samples: d' ratio of shift to reference, predicted and measured (95% interval)"
+    )
     print(table.round(3).to_string())
     return table
 
