@@ -60,9 +60,13 @@ def test_a_rule_at_any_share_is_the_rule_at_the_shares_there_are():
         own = (predictions["rule"] == rule) & (predictions["sources"] == "forum:0.2+stock:0.8")
         assert own.any()
         for _, row in predictions[own].iterrows():
+            at = "single", ("forum", "stock"), row["n_train"]
             pairs = [
-                tuple(float(means["single", name, row["n_train"], t]) for t in ("reference", row["shift"]))
-                for name in ("forum", "stock")
+                (
+                    float(means[at[0], name, at[2], "reference"]),
+                    float(means[at[0], name, at[2], row["shift"]]),
+                )
+                for name in at[1]
             ]
             ratio, place = predict_ratio(rule, [0.2, 0.8], pairs)
             assert (ratio, place) == pytest.approx((row["ratio_predicted"], row["dprime_ref_predicted"]))

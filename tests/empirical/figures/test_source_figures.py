@@ -1,6 +1,7 @@
 """Figures of sources, pairs and larger mixtures: drawn from what there is, complete or not, whatever the names."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,7 +28,7 @@ LEAVE_ONE_OUT = ("a:0.5+b:0.5", "a:0.5+c:0.5", "b:0.5+c:0.5", "a:0.333333+b:0.33
 
 
 @pytest.fixture
-def figures(monkeypatch) -> list[Figure]:
+def figures(monkeypatch) -> Iterator[list[Figure]]:
     """Every figure that is drawn, kept open until the test has looked at it."""
     kept: list[Figure] = []
     monkeypatch.setattr(theory.plotting.plt, "close", kept.append)
