@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_accuracies import synthetic_study
 
 sys.path.append(str(Path(__file__).parents[1]))
 
