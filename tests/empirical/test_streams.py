@@ -340,5 +340,5 @@ def test_a_killed_training_resumes_in_mid_epoch_bit_for_bit(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_killed_again_and_again_resumes_bit_for_bit(tmp_path):
-    moments = np.random.default_rng(0).integers(1, 33, 12)
+    moments = np.random.default_rng(0).integers(1, 33, 6)
     check_killed_training(tmp_path, "processes", np.sort(moments).tolist())
