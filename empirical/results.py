@@ -129,6 +129,7 @@ def provenance(
         "reference": study.context.reference,
         "seeds": list(study.design.seeds),
         "runs": len(records),
+        "planned": len(study.runs),
         "failed": dict(failures),
         "training_seconds": round(sum(record["seconds"] for record in records), 1),
         "environment": environment(study.context.device),
