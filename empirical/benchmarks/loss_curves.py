@@ -26,36 +26,34 @@ def loss_table(losses: Mapping[str, Mapping[int, Sequence[float]]]) -> pd.DataFr
 
 
 def difference_table(table: pd.DataFrame, ours: str, peer: str) -> pd.DataFrame:
-    """How far two trainers' mean losses lie apart, epoch by epoch.
+    """How far two trainers' losses lie apart, epoch by epoch, seed against the same seed.
 
-    The variance between seeds is pooled over both trainers (n₁ + n₂ - 2 degrees of freedom): se² = s² (1/n₁ + 1/n₂).
+    Trainers that draw their initial weights from the same seed start alike, so the spread between seeds is common to both
+    and drops out of the n paired differences dᵢ: standard error = sd(d)/√n, n - 1 degrees of freedom.
 
     Returns:
-        epoch, ours, ours_sd, peer, peer_sd, difference (ours - peer), standard_error, bound and within:
-        |difference| <= bound, the distance that Student's t exceeds as rarely as a normal variable 3 standard errors.
+        epoch, ours, ours_sd, peer, peer_sd (means and spread over seeds), difference (mean of ours - peer),
+        standard_error, bound and within: |difference| <= bound, the distance that Student's t exceeds as rarely as a
+        normal variable 3 standard errors.
 
     Raises:
-        StudyError: fewer than two seeds of a trainer, or trainers with different epochs.
+        StudyError: fewer than two seeds, or trainers with different seeds or epochs.
     """
-    curves = {
-        name: table[table["trainer"] == name].pivot(index="epoch", columns="seed", values="loss")
+    curves = [
+        table[table["trainer"] == name].pivot(index="epoch", columns="seed", values="loss")
         for name in (ours, peer)
-    }
-    for name, curve in curves.items():
-        if curve.shape[1] < 2 or curve.isna().to_numpy().any():
-            raise StudyError(f"loss curves of {name}: at least two seeds with the same epochs are needed")
-    if not curves[ours].index.equals(curves[peer].index):
-        raise StudyError(f"loss curves of {ours} and {peer} have different epochs")
-    a, b = (curve.to_numpy() for curve in curves.values())
-    n, m = a.shape[1], b.shape[1]
-    degrees = n + m - 2
-    pooled = ((n - 1) * a.var(1, ddof=1) + (m - 1) * b.var(1, ddof=1)) / degrees
-    error = np.sqrt(pooled * (1 / n + 1 / m))
-    difference = a.mean(1) - b.mean(1)
-    bound = stats.t.isf(stats.norm.sf(STANDARD_ERRORS), degrees) * error
+    ]
+    if not (curves[0].index.equals(curves[1].index) and curves[0].columns.equals(curves[1].columns)):
+        raise StudyError(f"loss curves of {ours} and {peer} have different seeds or epochs")
+    a, b = (curve.to_numpy() for curve in curves)
+    n = a.shape[1]
+    if n < 2 or not np.isfinite(a - b).all():
+        raise StudyError("loss curves: at least two seeds with all their epochs are needed")
+    difference, error = (a - b).mean(1), (a - b).std(1, ddof=1) / np.sqrt(n)
+    bound = stats.t.isf(stats.norm.sf(STANDARD_ERRORS), n - 1) * error
     return pd.DataFrame(
         {
-            "epoch": curves[ours].index,
+            "epoch": curves[0].index,
             "ours": a.mean(1),
             "ours_sd": a.std(1, ddof=1),
             "peer": b.mean(1),
@@ -78,5 +76,5 @@ def same_to_noise(differences: pd.DataFrame) -> str:
     return (
         f"{verdict}: {within} of {epochs} epochs within the bound of 3 standard errors (as Student's t counts them); "
         f"farthest at epoch {int(farthest['epoch'])}, {ratio:.1f} standard errors; after the last epoch "
-        f"{last['ours']:.4f} against {last['peer']:.4f} ± {last['standard_error']:.4f} nats"
+        f"{last['ours']:.4f} against {last['peer']:.4f} nats, difference {last['difference']:+.4f} ± {last['standard_error']:.4f}"
     )

@@ -37,7 +37,7 @@ def test_differences_are_students_t() -> None:
     for epoch, row in zip(range(1, EPOCHS + 1), found.itertuples(), strict=True):
         here = table[table["epoch"] == epoch]
         ours, peer = (here[here["trainer"] == name]["loss"] for name in ("ours", "peer"))
-        statistic, chance = stats.ttest_ind(ours, peer)
+        statistic, chance = stats.ttest_rel(ours, peer)
         assert row.difference / row.standard_error == pytest.approx(statistic)
         assert row.within == (chance >= 2 * stats.norm.sf(3))
 
@@ -49,7 +49,7 @@ def test_equal_trainers_are_told_apart_as_rarely_as_three_standard_errors_say() 
     )
     epochs, chance = 600 * EPOCHS, 2 * stats.norm.sf(3)
     assert outside.sum() <= epochs * chance + 4 * np.sqrt(epochs * chance)
-    other = difference_table(curves(rng, 4, shift=0.5), "ours", "peer")
+    other = difference_table(curves(rng, 4, shift=2.0), "ours", "peer")
     assert not other["within"].any()
     assert same_to_noise(other).startswith("not the same: 0 of 5 epochs")
 
@@ -57,6 +57,9 @@ def test_equal_trainers_are_told_apart_as_rarely_as_three_standard_errors_say() 
 def test_one_seed_has_no_spread() -> None:
     with pytest.raises(StudyError, match="at least two seeds"):
         difference_table(curves(np.random.default_rng(0), 1), "ours", "peer")
+    table = curves(np.random.default_rng(0), 3)
+    with pytest.raises(StudyError, match="different seeds or epochs"):
+        difference_table(table[(table["trainer"] == "ours") | (table["seed"] < 2)], "ours", "peer")
 
 
 def test_loss_curves_are_drawn(tmp_path: Path) -> None:
