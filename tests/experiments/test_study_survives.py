@@ -231,7 +231,7 @@ def test_nan_losses_fail_their_runs_alone(tmp_path: Path) -> None:
     """With this learning rate AdamW's weights leave float32 after a few steps: small runs end before, large ones do not."""
     options = StudyOptions(
         out=tmp_path, preset="smoke", jobs=2,
-        overrides={"sizes": (32, 512), "epochs": 1, "test_images": 60, "learning_rate": 1e6},
+        overrides={"sizes": (32, 512), "epochs": 1, "test_images": 60, "learning_rate": 1e3},
     )  # fmt: skip
     results = run_study(options, StudyProgress(quiet=True))
     status = {run.run: run for run in read_status(tmp_path, time.time()).runs}
