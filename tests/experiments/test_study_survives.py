@@ -159,8 +159,10 @@ def test_faults_inside_the_writes_of_records_weights_and_logits(undisturbed: Pat
     printed = study(out, 1, **{faults.VARIABLE: variable})
     before = finished(out)
     for run, point in struck.items():
-        assert run in printed, point
-        assert ((out / "records" / f"{run}.json") in before) == (point.startswith("renamed records")), point
+        # With its record in place, the second try finds it, and there is nothing to tell.
+        in_place = point.startswith("renamed records")
+        assert in_place or run in printed, point
+        assert ((out / "records" / f"{run}.json") in before) == in_place, point
     status = read_status(out, time.time())
     assert status.count("failed") + status.count("blocked") + status.count("done") == len(status.runs)
     assert "worker process died" in {run.state: run.reason for run in status.runs}["failed"]
