@@ -159,11 +159,16 @@ def test_faults_inside_the_writes_of_records_weights_and_logits(undisturbed: Pat
     printed = study(out, 1, **{faults.VARIABLE: variable})
     before = finished(out)
     for run, point in struck.items():
-        assert run in printed, point
-        assert ((out / "records" / f"{run}.json") in before) == (point.startswith("renamed records")), point
+        # With its record in place, the second try finds it, and there is nothing to tell.
+        in_place = point.startswith("renamed records")
+        assert in_place or run in printed, point
+        assert ((out / "records" / f"{run}.json") in before) == in_place, point
     status = read_status(out, time.time())
-    assert status.count("failed") + status.count("blocked") + status.count("done") == len(status.runs)
-    assert "worker process died" in {run.state: run.reason for run in status.runs}["failed"]
+    states = {run.run: run for run in status.runs}
+    for run, point in struck.items():
+        expected = ("done",) if point.startswith("renamed records") else ("failed", "blocked")
+        assert states[run].state in expected, point
+    assert all("worker process died" in run.reason for run in status.runs if run.state == "failed")
     study(out)
     assert before.items() <= finished(out).items()
     assert_same(out, undisturbed)
@@ -231,7 +236,7 @@ def test_nan_losses_fail_their_runs_alone(tmp_path: Path) -> None:
     """With this learning rate AdamW's weights leave float32 after a few steps: small runs end before, large ones do not."""
     options = StudyOptions(
         out=tmp_path, preset="smoke", jobs=2,
-        overrides={"sizes": (32, 512), "epochs": 1, "test_images": 60, "learning_rate": 1e6},
+        overrides={"sizes": (32, 512), "epochs": 1, "test_images": 60, "learning_rate": 1e3},
     )  # fmt: skip
     results = run_study(options, StudyProgress(quiet=True))
     status = {run.run: run for run in read_status(tmp_path, time.time()).runs}
