@@ -55,6 +55,8 @@ def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
     Raises `DataError` when nothing can be read, `StudyError` when there are fewer samples than the study draws.
     """
     from empirical.arrays import save_pairs
+    from empirical.indexed_reader import read_indexed_pairs
+    from empirical.shard_index import is_index, load_index
     from empirical.shards import expand_shards, read_pairs, write_pairs
 
     folder = source.folder(study)
@@ -78,6 +80,10 @@ def prepare_source(study: Path, source: SourceData) -> dict[str, Any]:
         )
         paths = [str(path) for path in write_pairs(rendered, shards)]
         pairs = read_pairs(paths, source.image_size)
+    elif is_index(source.path):
+        index = load_index(source.path)
+        order = np.random.default_rng([2, _digest(source.name)]).permutation(len(index))
+        pairs = read_indexed_pairs(index, source.image_size, order, limit=source.num_samples)
     else:
         # Shards in a seeded order: where only some are read, they are a sample of all.
         found = expand_shards(source.path)

@@ -127,13 +127,13 @@ class PreparedRun:
         scores = clip_scores(scorer, self.images, self.tokens, device, batch_size)
         kept = keep_share(scores, self.spec.filter.kept_share)
         account = {"scorer": self.spec.filter.scorer, "threshold": float(scores[kept].min())}
-        self._keep(kept, account | score_statistics(scores, self._junk()))
+        self._keep(kept, account, scores)
 
     def _junk(self) -> np.ndarray:
         assert self.is_junk is not None
         return self.is_junk
 
-    def _keep(self, kept: np.ndarray, account: Mapping[str, Any]) -> None:
+    def _keep(self, kept: np.ndarray, account: Mapping[str, Any], scores: np.ndarray | None = None) -> None:
         assert self.pool is not None
         draws = self.spec.draws
         origin = np.repeat([draw.source for draw in draws], [draw.count for draw in draws])
@@ -142,6 +142,10 @@ class PreparedRun:
         self.pool["kept_by_source"] = {
             source: int(np.sum(origin[kept] == source)) for source, _ in self.spec.shares
         }
+        self.pool["components"] = [
+            pool_component(source, origin == source, self._junk(), kept, scores)
+            for source, _ in self.spec.shares
+        ]
         self.images, self.tokens = self.images[kept], self.tokens[kept]
 
     def details(self) -> dict[str, Any]:
@@ -150,15 +154,19 @@ class PreparedRun:
         return found if self.pool is None else found | {"filtering": self.pool}
 
 
-def score_statistics(scores: np.ndarray, is_junk: np.ndarray) -> dict[str, Any]:
-    """Mean and standard deviation of the filter's scores (cosines), of clean and of junk pairs: what Theorem 3 needs."""
-    parts = {"clean": scores[~is_junk], "junk": scores[is_junk]}
-    return {
-        f"score_{what}_{name}": float(function(part.astype(np.float64)))
-        for name, part in parts.items()
-        if len(part) > 1
-        for what, function in (("mean", np.mean), ("sd", np.std))
-    }
+def pool_component(
+    source: str, of_source: np.ndarray, is_junk: np.ndarray, kept: np.ndarray, scores: np.ndarray | None
+) -> dict[str, Any]:
+    """One source's pairs in a pool, clean and junk: how many, how many kept, mean and spread of the filter's scores."""
+    was_kept = np.zeros(len(is_junk), dtype=bool)
+    was_kept[kept] = True
+    found: dict[str, Any] = {"source": source}
+    for name, part in (("clean", of_source & ~is_junk), ("junk", of_source & is_junk)):
+        found |= {name: int(part.sum()), f"{name}_kept": int((part & was_kept).sum())}
+        if scores is not None and part.sum() > 1:
+            values = scores[part].astype(np.float64)
+            found |= {f"{name}_score": float(values.mean()), f"{name}_spread": float(values.std())}
+    return found
 
 
 def prepare_run(context: StudyContext, spec: RunSpec) -> PreparedRun:

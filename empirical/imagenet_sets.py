@@ -122,6 +122,8 @@ class EvaluationSet:
 
     def _label_name(self, label: int) -> str:
         ids = self.imagenet_labels[label]
+        if not ids:
+            return f"class {label} ({self.class_names[label]})"
         if self.name == "objectnet":
             return f"class {label} ({' or '.join(class_name(i) for i in ids)})"
         return f"{imagenet_wnids()[ids[0]]} ({class_name(ids[0])})"

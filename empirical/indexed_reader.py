@@ -56,9 +56,13 @@ class _OpenFiles:
 
 
 class SampleReader:
-    """Reads samples from indexed shards; threads may share it, each has open files of its own."""
+    """Reads samples from indexed shards; threads may share it, each has open files of its own.
 
-    def __init__(self) -> None:
+    `check` holds every member against its CRC-32, at about 2 GB/s: little beside decoding, more than reading from memory.
+    """
+
+    def __init__(self, check: bool = True) -> None:
+        self.check = check
         self._local = threading.local()
 
     def _read(self, path: str, offset: int, size: int) -> bytes:
@@ -87,7 +91,7 @@ class SampleReader:
             for suffix, offset, size, crc in members:
                 at = offset - start
                 data = block[at : at + size] if together else self._read(location.path, offset, size)
-                if len(data) != size or zlib.crc32(data) != crc:
+                if len(data) != size or (self.check and zlib.crc32(data) != crc):
                     raise UnreadableSample(CHECKSUM)
                 sample[suffix] = data
         except OSError as error:

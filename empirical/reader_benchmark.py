@@ -1,8 +1,8 @@
 """The indexed reader beside what it replaces, on the same shards in one run: `reader_rows`.
 
 Sequential reading is held against webdataset, random access against `wids` with every shard's own index in memory.
-Both sides hand over the same bytes (checked), once as they are and once decoded by `shards.decode_pair`; files are in
-the page cache. The indexes of both sides are built before the clock starts.
+Both sides hand over the same bytes (compared after each turn): read only; read, ours against its checksums; and decoded by
+`shards.decode_pair`. Files are in the page cache. The indexes of both sides are built before the clock starts.
 """
 
 import contextlib
@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from empirical.benchmarks.fresh_process import COLUMNS as COLUMNS
 from empirical.errors import StudyError
 from empirical.index_building import build_index
 from empirical.indexed_reader import SampleReader
 from empirical.shard_index import ShardIndex
 from empirical.shards import Sample, decode_pair, write_pairs
-
-COLUMNS = ("name", "device", "ours_seconds", "peer", "peer_seconds", "ratio")
 
 
 def write_benchmark_shards(folder: Path, num_samples: int, image_size: int, seed: int) -> list[str]:
@@ -43,16 +42,22 @@ def reader_rows(
 
     index = build_index(paths)
     order = np.random.default_rng(seed).permutation(len(index)).tolist()
-    takers = {"read": _bytes, f"decode to {image_size} px": _decoder(image_size)}
+    takers = {
+        "read": (_bytes, False),  # as the peers do, who check nothing
+        "read and check": (_bytes, True),
+        f"check and decode to {image_size} px": (_decoder(image_size), True),
+    }
     with _wids_of(paths, index) as dataset:
-        for what, take in takers.items():
+        for what, (take, check) in takers.items():
             for name, rows, peer in (
                 ("in order", range(len(index)), "webdataset"),
                 ("in random order", order, "wids"),
             ):
                 theirs = _webdataset(paths) if peer == "webdataset" else _wids(dataset, order)
                 timing = compare(
-                    partial(_total, partial(_ours, index, rows), take), partial(_total, theirs, take), repeats
+                    partial(_total, partial(_ours, index, rows, check), take),
+                    partial(_total, theirs, take),
+                    repeats,
                 )
                 if timing.result != timing.peer_result:
                     raise StudyError(
@@ -68,8 +73,8 @@ def reader_rows(
                 }
 
 
-def _ours(index: ShardIndex, rows: Iterable[int]) -> Iterator[Sample]:
-    reader = SampleReader()
+def _ours(index: ShardIndex, rows: Iterable[int], check: bool) -> Iterator[Sample]:
+    reader = SampleReader(check)
     return (reader.sample(index.locate(row)) for row in rows)
 
 

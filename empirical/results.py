@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from empirical.errors import StudyError
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
+from empirical.filter_prediction import filtering_table, predict_filtering
 from empirical.prediction import mixture_shares, predict_mixtures
 from empirical.records import environment, read_json, write_atomically, write_json
 from empirical.robustness import fit_trends
 from empirical.scoring import score_rules
+from empirical.study_folder import StudyFolder
 from empirical.summary import format_summary
 from empirical.tables import accuracies_table, write_table
 
@@ -63,6 +66,7 @@ def write_results(
         return StudyResults(accuracies, trends, predictions, pd.DataFrame(), "", failures)
     scores = score_rules(predictions)
     write_table(scores, folder / "scores.csv")
+    _write_filtering(folder, ordered, accuracies, reference)
     pair = first_pair(predictions)
     if pair and len(set(accuracies.loc[accuracies["kind"] == "single", "sources"])) > len(pair):
         tables = only_sources(pair, accuracies, trends, predictions)
@@ -72,6 +76,21 @@ def write_results(
     write_atomically(folder / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
     write_json(folder / "provenance.json", provenance(study, ordered, failures))
     return StudyResults(accuracies, trends, predictions, scores, summary, failures)
+
+
+def _write_filtering(
+    folder: Path, records: list[Mapping[str, Any]], accuracies: pd.DataFrame, reference: str
+) -> None:
+    """filtering_account.csv and filtering.csv: what the filters did, and Theorem 3 beside what was measured."""
+    account = filtering_table(records)
+    if account.empty:
+        return
+    try:
+        overlaps = StudyFolder(folder).overlaps(accuracies)
+    except StudyError:  # records made elsewhere, without logits: nothing is predicted from overlaps
+        overlaps = None
+    write_table(account, folder / "filtering_account.csv")
+    write_table(predict_filtering(accuracies, account, overlaps, reference), folder / "filtering.csv")
 
 
 def first_pair(predictions: pd.DataFrame) -> tuple[str, ...]:

@@ -1,13 +1,21 @@
 """Time the empirical package's parts beside what they replace, in one run on this machine.
 
-Ours and its peer run by turns on the same shards; medians are written as they are found. Quote times only from a
-machine that does nothing else.
+reader: indexed shards beside webdataset (in order) and wids (in random order). training: our trainer beside open_clip's own,
+open_clip_train, on the same shards, model, batch and number of samples, each from shards on disk to weights on disk in a fresh
+process, and their loss curves. evaluation: zero-shot accuracy beside clip-benchmark's evaluator. growth: what a run costs as its
+study grows. Ours and its peer run by turns; medians are written as they are found. Quote times only from a machine that does
+nothing else: provenance.json tells its load.
+
+Two peers need older libraries than this project, each in a folder of its own:
+    pip install --no-deps --target peers/open_clip_train webdataset==0.2.86
+    pip install --no-deps --target peers/clip_benchmark clip-benchmark "numpy<2.4"
 
 What to look at in benchmark.csv: `ratio`, how many times as fast as the peer (1 or more: no slower).
 
 Examples:
     python experiments/benchmark_training.py
-    python experiments/benchmark_training.py --shards "my/shards/{00000..00009}.tar" --image-size 224
+    python experiments/benchmark_training.py --only reader --shards "my/shards/{00000..00009}.tar" --image-size 224
+    python experiments/benchmark_training.py --only training large --device cuda
     python experiments/benchmark_training.py --quick --out runs/benchmark_quick
 """
 
@@ -19,85 +27,145 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import tyro
 
+if TYPE_CHECKING:
+    from empirical.benchmarks.training_parts import Choices, Part
+
 NEXT_COMMAND = "python experiments/clip_mixtures.py"
-Part: TypeAlias = Literal["reader"]
-PARTS: tuple[Part, ...] = ("reader",)
+Name: TypeAlias = Literal["reader", "training", "evaluation", "growth", "large"]
+DEFAULT: tuple[Name, ...] = ("reader", "training", "evaluation", "growth")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The indexed reader beside webdataset (in order) and wids (in random order), about a minute on two cores."""
+    """Reader, trainer, evaluation and growth beside their peers, about fifteen minutes on two cores."""
 
     out: Path = Path("runs/benchmark_training")
-    """Folder for benchmark.csv and provenance.json."""
-    only: tuple[Part, ...] = PARTS
-    """Parts to run."""
+    """Folder for benchmark.csv, the loss curves, two figures and provenance.json."""
+    only: tuple[Name, ...] = DEFAULT
+    """Parts to run; large trains RN50 on 224 px images and needs a GPU."""
+    device: str = "cpu"
+    """Where models train and are evaluated: cpu, cuda, cuda:1."""
+    open_clip_train_path: Path = Path("peers/open_clip_train")
+    """Folder that comes first on open_clip's trainer's path: webdataset 0.2.86 or older."""
+    clip_benchmark_path: Path = Path("peers/clip_benchmark")
+    """Folder that comes first on clip-benchmark's path: clip-benchmark and a numpy below 2.4."""
+    workers: tuple[int, ...] = ()
+    """Loader processes among which open_clip's trainer finds its best; by default 0, 1 and 2, on a GPU 4 and 8."""
+    seeds: int = 3
+    """Trainings of each trainer for the loss curves."""
     shards: str | None = None
-    """Webdataset shards to read; by default the embedded world's stock source is rendered and written."""
+    """Webdataset shards for the reader; by default the embedded world's stock source is rendered and written."""
     samples: int = 8000
-    """Samples to render where no shards are given."""
+    """Samples to render for the reader where no shards are given."""
     image_size: int = 32
-    """Side of the rendered and of the decoded images, in pixels."""
+    """Side of the images that the reader is measured on, in pixels."""
     repeats: int = 5
-    """Measured turns of ours and peer, after one that is not measured."""
+    """Measured turns of reader and evaluation."""
     seed: int = 0
-    """Seed of the rendered images and of the random order."""
+    """Seed of rendered images, random orders and the first training."""
     quick: bool = False
-    """Few samples and one turn: shows that everything runs; the times mean nothing."""
+    """As little as shows that everything runs; the times mean nothing."""
 
 
 def main() -> int:
     """Parse, run, print."""
     arguments = tyro.cli(Arguments, description=__doc__)
+    os.environ.setdefault("MPLBACKEND", "Agg")
     try:
-        run(arguments)
+        return run(arguments)
     except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
+        print("\nstopped; what was measured before is in the tables", file=sys.stderr)
         return 130
-    return 0
 
 
-def run(arguments: Arguments) -> None:
-    """Measure, write, summarise.
+def run(arguments: Arguments) -> int:
+    """Measure part by part, write after each; 0, or 1 when a part could not be measured.
 
     Raises:
-        ValueError: fewer than one turn, or no part; shards that cannot be read.
+        ValueError: fewer than one turn or training, or no part; shards that cannot be read.
     """
+    from empirical.benchmarks.fresh_process import PeerEnvironment
+    from empirical.benchmarks.training_parts import Choices
+    from empirical.errors import StudyError
+
+    for name in ("repeats", "seeds"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(arguments, name)}")
+    if not arguments.only:
+        raise ValueError(f"--only needs at least one of {', '.join(PARTS)}")
+    started, found, failed = time.monotonic(), [], {}
+
+    def report(text: str) -> None:
+        print(f"[{time.monotonic() - started:4.0f} s] {text}", flush=True)
+
+    choices = Choices(
+        device=arguments.device,
+        quick=arguments.quick,
+        trainer=PeerEnvironment(path=str(arguments.open_clip_train_path.absolute())),
+        evaluator=PeerEnvironment(path=str(arguments.clip_benchmark_path.absolute())),
+        workers=arguments.workers,
+        seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
+        repeats=arguments.repeats,
+        report=report,
+    )
+    for name, part in PARTS.items():
+        if name not in arguments.only:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                for piece in part(Path(folder), arguments, choices):
+                    found.append(piece)
+                    for row in piece.rows:
+                        report(describe(row))
+                    write(arguments, found, failed, time.monotonic() - started)
+            except StudyError as error:  # the other parts are worth having
+                failed[name] = str(error)
+                print(f"{name}: not measured: {error}", file=sys.stderr, flush=True)
+    write(arguments, found, failed, time.monotonic() - started, draw=True)
+    print(f"\nNext: {NEXT_COMMAND}   (what the speed is for)")
+    return 1 if failed else 0
+
+
+def write(
+    arguments: Arguments, found: "list[Part]", failed: dict[str, str], seconds: float, draw: bool = False
+) -> None:
+    """All tables and the record, anew; with `draw` the figures too, and the table on the screen."""
     import pandas as pd
 
+    from empirical.benchmarks.fresh_process import COLUMNS
+    from empirical.figures.loss_curves import draw_loss_curves
+    from empirical.figures.ratios import draw_ratios
     from empirical.records import environment, write_json
     from empirical.tables import write_table
 
-    if arguments.repeats < 1:
-        raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
-    if not arguments.only:
-        raise ValueError(f"--only needs at least one of {', '.join(PARTS)}")
-    started, rows = time.monotonic(), []
-    for part in PARTS:
-        if part in arguments.only:
-            for row in ROWS_OF[part](arguments):
-                rows.append(row)
-                print(f"[{time.monotonic() - started:4.0f} s] {describe(row)}", flush=True)
-    table = pd.DataFrame(rows, columns=["name", "device", "ours_seconds", "peer", "peer_seconds", "ratio"])
-    write_table(table, arguments.out / "benchmark.csv")
+    table = pd.DataFrame([row for part in found for row in part.rows], columns=list(COLUMNS))
+    tables = {"benchmark": table} | {name: each for part in found for name, each in part.tables.items()}
+    for name, each in tables.items():
+        write_table(each, arguments.out / f"{name}.csv")
     config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
-    record = {"config": config, "seed": arguments.seed, "seconds": round(time.monotonic() - started, 1)}
+    record: dict[str, Any] = {"config": config, "seed": arguments.seed, "seconds": round(seconds, 1)}
     if hasattr(os, "getloadavg"):
         record["load_average"] = [round(load, 2) for load in os.getloadavg()]
-    write_json(arguments.out / "provenance.json", record | environment())
-    print(f"\n{table.to_string(index=False, float_format='%.3g')}")
-    print(
-        "\nWritten:\n"
-        + "\n".join(f"  {arguments.out / name}" for name in ("benchmark.csv", "provenance.json"))
-    )
-    print(f"\nNext: {NEXT_COMMAND}   (what the speed is for)")
+    record["notes"] = {name: note for part in found for name, note in part.notes.items()}
+    record["not_measured"] = failed
+    write_json(arguments.out / "provenance.json", record | environment(arguments.device))
+    if not draw:
+        return
+    written = [arguments.out / f"{name}.csv" for name in tables] + [arguments.out / "provenance.json"]
+    if len(table):
+        written += draw_ratios(table, arguments.out / "benchmark")[:1]
+        print(f"\n{table.to_string(index=False, float_format='%.3g')}")
+    if "loss_curves" in tables:
+        curves, difference = tables["loss_curves"], tables["loss_difference"]
+        written += draw_loss_curves(curves, difference, arguments.out / "loss_curves")[:1]
+    print("\nWritten:\n" + "\n".join(f"  {path}" for path in written))
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -108,22 +176,59 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
-def reader_part(arguments: Arguments) -> Iterator[dict[str, Any]]:
+def reader_part(folder: Path, arguments: Arguments, choices: "Choices") -> "Iterator[Part]":
     """The indexed reader's rows, on the given shards or on rendered ones."""
+    from empirical.benchmarks.training_parts import Part
     from empirical.reader_benchmark import reader_rows, write_benchmark_shards
     from empirical.shards import expand_shards
 
-    repeats = 1 if arguments.quick else arguments.repeats
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.shards is not None:
-            paths = expand_shards(arguments.shards)
-        else:
-            count = 200 if arguments.quick else arguments.samples
-            paths = write_benchmark_shards(Path(folder), count, arguments.image_size, arguments.seed)
-        yield from reader_rows(paths, arguments.image_size, repeats, arguments.seed)
+    if arguments.shards is not None:
+        paths = expand_shards(arguments.shards)
+    else:
+        count = 200 if arguments.quick else arguments.samples
+        paths = write_benchmark_shards(folder, count, arguments.image_size, arguments.seed)
+    repeats = 1 if arguments.quick else choices.repeats
+    for row in reader_rows(paths, arguments.image_size, repeats, arguments.seed):
+        yield Part([row])
 
 
-ROWS_OF = {"reader": reader_part}
+def growth_part(folder: Path, arguments: Arguments, choices: "Choices") -> "Iterator[Part]":
+    """What a run costs in a small study and in a large one."""
+    from empirical.benchmarks.study_growth import SEEDS, growth_table
+    from empirical.benchmarks.training_parts import Part
+
+    table = growth_table(folder, seeds=(1, 2, 3) if arguments.quick else SEEDS, say=choices.report)
+    yield Part([dict(row) for row in table.to_dict("records")])
+
+
+def training_part(folder: Path, arguments: Arguments, choices: "Choices") -> "Iterator[Part]":
+    """Our trainer beside open_clip's own."""
+    from empirical.benchmarks.training_parts import training_parts
+
+    yield from training_parts(folder, choices)
+
+
+def evaluation_part(folder: Path, arguments: Arguments, choices: "Choices") -> "Iterator[Part]":
+    """Our zero-shot evaluation beside clip-benchmark's."""
+    from empirical.benchmarks.training_parts import evaluation_part
+
+    yield evaluation_part(folder, choices)
+
+
+def large_part(folder: Path, arguments: Arguments, choices: "Choices") -> "Iterator[Part]":
+    """RN50 beside open_clip's trainer."""
+    from empirical.benchmarks.training_parts import large_part
+
+    yield large_part(folder, choices)
+
+
+PARTS = {
+    "reader": reader_part,
+    "training": training_part,
+    "evaluation": evaluation_part,
+    "growth": growth_part,
+    "large": large_part,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -109,6 +109,7 @@ def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, defa
     """One set by every protocol asked for, with progress; its warnings go to the error stream."""
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+    from empirical.errors import DataError
     from empirical.evaluation import evaluate_own_set, evaluate_set
     from empirical.execution import default_templates
     from empirical.imagenet_sets import Names, open_imagenet_set
@@ -126,7 +127,13 @@ def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, defa
         for names in protocols[arguments.objectnet_names if name == "objectnet" else "own"]:
             label = f"{name}_imagenet_prompts" if names == "imagenet" else name
             border = arguments.border if arguments.border >= 0 and name == "objectnet" else None
-            opened = open_imagenet_set(name, path, names, border)
+            try:
+                opened = open_imagenet_set(name, path, names, border)
+            except DataError as error:
+                if not found:  # nothing else was asked for
+                    raise
+                print(f"warning: {label} left out: {error}", file=sys.stderr)
+                continue
             columns = (
                 TextColumn("{task.description}"),
                 TextColumn("{task.completed:,.0f} images"),

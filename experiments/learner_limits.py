@@ -36,7 +36,7 @@ LEDGER = "trials.jsonl"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Trained learners beside their exact limits, about 25 minutes on two cores."""
+    """Trained learners beside their exact limits, about half an hour on two cores."""
 
     out: Path = Path("runs/learner_limits")
     """Folder for learner_limits.csv, summary.txt, provenance.json, the figure and trials.jsonl, the finished chunks."""

@@ -78,6 +78,7 @@ def main(arguments: Arguments) -> int:
     from empirical.published import DEFAULT_GROUPS, REFERENCE, TEST_SETS, accuracies_of_groups
     from empirical.published_formats import read_results
     from empirical.published_report import PublishedOptions, write_report
+    from empirical.records import environment, write_json
     from empirical.testbed_families import TESTBED, TESTBED_GROUPS, groups_of_families, read_families
 
     references = arguments.reference or (REFERENCE,)
@@ -99,12 +100,15 @@ def main(arguments: Arguments) -> int:
             with_reported=not groups,
         )  # fmt: skip
         summary, written = write_report(table, accuracies, chosen, options, arguments.out)
+        provenance = arguments.out / "provenance.json"
+        names = [Path(text.rpartition("=")[2]).name for text in arguments.results]
+        write_json(provenance, {"results": names, "groups": dict(chosen), **environment()})
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(summary)
     print("\nWritten:")
-    for path in written:
+    for path in (*written, provenance):
         print(f"  {path}")
     print(f"Next: {_next(arguments, bool(groups))}")
     return 0

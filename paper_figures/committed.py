@@ -15,11 +15,17 @@ from empirical.records import read_json
 RECORDS = Path(__file__).parent / "records"
 MEASURED = "clip_mixtures"
 """The records that the figures of measurements show."""
+PUBLISHED = "published_trends"
+"""The records that the figures of published results show."""
 SIMULATED = "dilution_sim"
 """The records that the figures of theory show."""
 MADE_BY = {
     "clip_mixtures": "python experiments/clip_mixtures.py && python -m paper_figures.keep runs/clip_mixtures",
+    "published_trends": (
+        "python experiments/published_trends.py openclip_results.csv && python -m paper_figures.keep runs/published_trends"
+    ),
     "dilution_sim": "python experiments/dilution_sim.py && python -m paper_figures.keep runs/dilution_sim",
+    "learner_limits": "python experiments/learner_limits.py && python -m paper_figures.keep runs/learner_limits",
 }
 """Records -> the command that makes them."""
 

@@ -34,13 +34,26 @@ def test_figure_table_names_modules_records_and_commands_that_exist() -> None:
         r"^\| (\w+) \| `(paper_figures/\w+\.py)` \| `([\w/]+)` \| `python ([\w/.]+)` \|$", README, re.M
     )
     assert len(rows) >= 4
-    from paper_figures.make_all import FIGURES
+    from paper_figures.committed import MADE_BY, Records
+    from paper_figures.make_all import FIGURES, module_of
 
-    assert {name for name, *_ in rows} == set(FIGURES)
-    for _, module, records, script in rows:
+    assert [name for name, *_ in rows] == list(FIGURES)
+    for name, module, folder, script in rows:
+        assert module == f"paper_figures/{name}.py"
         assert (ROOT / module).is_file()
-        assert (ROOT / records / "provenance.json").is_file()
+        records = Records(module_of(name).STUDY)
+        assert (ROOT / folder).samefile(records.folder)
+        assert (ROOT / folder / "provenance.json").is_file()
         assert (ROOT / script).is_file()
+        assert f"python {script}" in MADE_BY[records.folder.name], (
+            "the message of a missing record says otherwise"
+        )
+    modules = {
+        path.stem
+        for path in (ROOT / "paper_figures").glob("*.py")
+        if "\ndef draw(" in path.read_text("utf-8")
+    }
+    assert modules == set(FIGURES)
 
 
 def test_the_table_of_rules_is_that_of_the_records() -> None:

@@ -199,6 +199,8 @@ def train_jobs(
         }
         running: dict[Future[Any], tuple[str, str, int]] = {}
         try:
+            if left and "cuda" in pools:
+                _first_device(pools["cuda"][0])
             while left:
                 for kind, (pool, number) in pools.items():
                     busy = sum(1 for other, *_ in running.values() if other == kind)
@@ -293,8 +295,20 @@ def prepare(kind: str, cache: str = "") -> None:
 
 
 def _work(job: Job, penalties: Sequence[float], seed: int, first: int) -> tuple[Moments, str, float]:
-    import jax
-
     started = time.monotonic()
     moments = Moments.of(simulate(job, penalties, seed, first, chunk_size(job)))
-    return moments, jax.devices()[0].device_kind, time.monotonic() - started
+    return moments, _device(), time.monotonic() - started
+
+
+def _first_device(pool: ProcessPoolExecutor) -> str:
+    """The device of a pool's workers, asked for before an hour is spent on others."""
+    try:
+        return pool.submit(_device).result()
+    except (RuntimeError, AssertionError) as error:  # JAX without CUDA asserts that it found something
+        raise RuntimeError(f"JAX has no backend for a GPU here {error}".strip()) from error
+
+
+def _device() -> str:
+    import jax
+
+    return jax.devices()[0].device_kind

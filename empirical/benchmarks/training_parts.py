@@ -1,4 +1,4 @@
-"""What is measured of training and of evaluation on a device: `training_parts` and `evaluation_part`."""
+"""What is measured of training and of evaluation on a device: `training_parts`, `large_part`, `evaluation_part`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from empirical.benchmarks.training_comparison import (
     run_ours,
     side_by_side,
 )
+from empirical.errors import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,8 @@ class Choices:
         quick: as little as shows that everything runs.
         trainer, evaluator: the peers' environments.
         workers: numbers of loader processes among which the peer's trainer finds its best; empty: the default ones.
-        seeds: one training of each trainer per seed; more than one draws loss curves.
+        seeds: one training of each trainer per seed; more than one give loss curves.
+        repeats: turns of the evaluators.
         report: takes a line about progress.
     """
 
@@ -46,7 +48,8 @@ class Choices:
     trainer: PeerEnvironment = HERE
     evaluator: PeerEnvironment = HERE
     workers: Sequence[int] = ()
-    seeds: Sequence[int] = (0, 1, 2, 3)
+    seeds: Sequence[int] = (0, 1, 2)
+    repeats: int = 5
     report: Callable[[str], None] = print
 
     @property
@@ -65,7 +68,7 @@ class Part:
 
 
 def training_parts(folder: Path, choices: Choices) -> Iterator[Part]:
-    """The small model end to end and in steady state, several at once, and RN50 where there is a GPU.
+    """The small model end to end and in steady state, and several at once.
 
     Args: folder, an empty one for shards, logs and weights.
     Raises: StudyError when a trainer fails; names its log.
@@ -75,11 +78,12 @@ def training_parts(folder: Path, choices: Choices) -> Iterator[Part]:
     )
     pattern = write_rendered(folder / "rendered", samples, shards)
     choices.report(f"{samples} rendered pairs of 32 px in {shards} shards")
+    # One thread: small towers gain little from a second one, and OpenMP's threads wait for each other on a busy machine.
     task = make_task(
         folder, "conv_tower", "world", pattern, samples,
-        epochs=epochs, threads=4 if choices.on_a_gpu else 2, device=choices.device, recorded=choices.on_a_gpu,
+        epochs=epochs, threads=4 if choices.on_a_gpu else 1, device=choices.device, recorded=choices.on_a_gpu,
     )  # fmt: skip
-    tried = (0,) if choices.quick else (8,) if choices.on_a_gpu else (0, 1, 2)
+    tried = (0,) if choices.quick else (4, 8) if choices.on_a_gpu else (0, 1, 2)
     small = compare_trainers(
         SMALL, task, folder / "small", choices.trainer,
         seeds=choices.seeds, workers=choices.workers or tried, report=choices.report,
@@ -87,18 +91,17 @@ def training_parts(folder: Path, choices: Choices) -> Iterator[Part]:
     yield _part(small)
     if choices.on_a_gpu:
         yield _many_at_once(choices, small)
-        yield _large(folder, choices)
     elif not choices.quick:
         yield Part([side_by_side(SMALL, small, folder / "side_by_side", choices.trainer, choices.report)])
 
 
-def evaluation_part(folder: Path, choices: Choices) -> Iterator[Part]:
+def evaluation_part(folder: Path, choices: Choices) -> Part:
     """Zero-shot evaluation of a small model on five test sets beside clip-benchmark's.
 
     Args: folder, an empty one for shards, logs and weights.
     Raises: StudyError when an evaluator fails, naming its log, or the two find different accuracies.
     """
-    samples, images, repeats = (256, 60, 1) if choices.quick else (2048, 1500, 3)
+    samples, images, repeats = (256, 60, 1) if choices.quick else (2048, 1500, choices.repeats)
     pattern = write_rendered(folder / "rendered", samples, 2)
     task = make_task(folder, "conv_tower", "world", pattern, samples, epochs=4)
     run_ours(task, folder / "model")
@@ -106,7 +109,7 @@ def evaluation_part(folder: Path, choices: Choices) -> Iterator[Part]:
     choices.report(f"a model trained, {len(test_sets)} test sets of {images} images written")
     evaluation = EvaluationTask(
         str(folder / "model" / "model.safetensors"), task.config, task.tokenizer, test_sets,
-        device=choices.device, threads=4 if choices.on_a_gpu else 2,
+        device=choices.device, threads=4 if choices.on_a_gpu else 1,
     )  # fmt: skip
     workers = (0,) if choices.quick else (0, 2, 4)
     compared = compare_evaluators(
@@ -118,10 +121,17 @@ def evaluation_part(folder: Path, choices: Choices) -> Iterator[Part]:
         "peer_workers": compared.task.workers,
         "peer_versions": compared.peer[-1].versions,
     }
-    yield Part(list(compared.rows()), {"evaluation": notes})
+    return Part(list(compared.rows()), {"evaluation": notes})
 
 
-def _large(folder: Path, choices: Choices) -> Part:
+def large_part(folder: Path, choices: Choices) -> Part:
+    """RN50 on 224 px images beside open_clip's trainer, bfloat16 autocast on both sides.
+
+    Args: folder, an empty one for shards, logs and weights.
+    Raises: StudyError without a GPU, or when a trainer fails; names its log.
+    """
+    if not choices.on_a_gpu:
+        raise StudyError(f"RN50 at 224 px takes hours on {choices.device}: choose --device cuda")
     samples = 1024
     pattern = write_made_up(folder / "made_up", samples, 8, image_size=224)
     choices.report(f"{samples} made-up pairs of 224 px in 8 shards")
@@ -130,7 +140,13 @@ def _large(folder: Path, choices: Choices) -> Part:
         epochs=5, batch_size=128, threads=4, device=choices.device, bfloat16=True,
     )  # fmt: skip
     compared = compare_trainers(
-        LARGE, task, folder / "large", choices.trainer, workers=(8,), report=choices.report
+        LARGE,
+        task,
+        folder / "large",
+        choices.trainer,
+        seeds=choices.seeds,
+        workers=choices.workers or (8,),
+        report=choices.report,
     )
     return _part(compared)
 
@@ -157,7 +173,7 @@ def _part(compared: Compared) -> Part:
         "peer": [asdict(outcome) for outcome in compared.peer],
     }
     tables = {}
-    if len(compared.ours) > 1:
+    if len(compared.ours) > 1 and compared.name == SMALL:
         tables = {"loss_curves": compared.losses()}
         tables["loss_difference"] = difference_table(tables["loss_curves"], "ours", PEER)
         notes["loss_curves"] = same_to_noise(tables["loss_difference"])

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from empirical.datacomp_mixtures import AT_PLACE, SHARES
 from empirical.figures.elements import DARK, RULE_STYLE, dot, legend_below
+from theory.page import figure_size
 from theory.plotting import panel_letters, save_figure, use_style
 
 _SHORT = {
@@ -33,9 +34,8 @@ def draw_datacomp_mixtures(table: pd.DataFrame, path_stem: str | Path) -> list[P
     use_style()
     part = table[table["shares"] == SHARES[0]]
     order = list(dict.fromkeys(zip(part["scale"], part["sources"], strict=True)))
-    fig, axes = plt.subplots(
-        1, 2, figsize=(8.4, 0.33 * len(order) + 1.7), layout="constrained", sharey=True, sharex=True
-    )
+    size = figure_size(8.4, 0.33 * len(order) + 1.7, extra=0.2 * len(order))
+    fig, axes = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True, sharex=True)
     shown = (("mediant", "quadrature", "interpolated", "best_source"), (AT_PLACE,))
     for ax, (range_rule, title), rules in zip(axes, _PANELS, shown, strict=True):
         for i, (scale, sources) in enumerate(order):

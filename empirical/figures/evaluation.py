@@ -34,9 +34,9 @@ def draw_evaluation(accuracies: pd.DataFrame, path_stem: str | Path, title: str)
         axes, places, (PALETTE["blue"], PALETTE["vermillion"]), strict=True
     ):
         there = np.isfinite(middle) & np.isfinite(low) & np.isfinite(high)
+        centre, ends = middle[there], np.stack([low[there], high[there]])
         ax.errorbar(
-            middle[there], rows[there], xerr=np.stack([middle - low, high - middle])[:, there], fmt="o", ms=4.5, color=colour,
-            elinewidth=1.0, capsize=2,
+            centre, rows[there], xerr=np.abs(ends - centre), fmt="o", ms=4.5, color=colour, elinewidth=1.0, capsize=2
         )  # fmt: skip
     axes[0].plot(100 / classes, rows, "|", ms=8, color="#777777", label="chance")
     axes[0].set_xlabel("top-1 accuracy, %")

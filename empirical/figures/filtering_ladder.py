@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
 from empirical.figures.elements import PALE, dot, legend_below
 from empirical.filtering_ladder import SCALES
+from theory.page import current_page, panels
 from theory.plotting import panel_letters, save_figure, use_style
 
 _COLOURS = dict(zip(SCALES.values(), ("#9ECAE1", "#4292C6", "#2171B5", "#08306B"), strict=True))
@@ -31,18 +31,11 @@ def draw_filtering_ladder(
     use_style()
     names = list(pd.unique(ladder["shift"]))
     steps = list(pd.unique(ladder["step"]))
-    columns = min(3, len(names))
+    columns = current_page().columns(min(3, len(names)))
     rows = -(-len(names) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.4 * columns, 2.6 * rows + 0.8),
-        layout="constrained",
-        squeeze=False,
-        sharex=True,
-    )
-    panels = list(axes.flat)
-    for ax, shift in zip(panels, names, strict=False):
+    size = 3.4 * columns, 2.6 * rows + 0.8
+    fig, axes = panels(rows, columns, size, extra=0.8, layout="constrained", sharex=True)
+    for number, (ax, shift) in enumerate(zip(axes, names, strict=False)):
         part = ladder[ladder["shift"] == shift]
         reach = 1.15 * float(np.abs(part[["above_pool_low", "above_pool_high"]].to_numpy(float)).max())
         ax.set_ylim(-reach, reach)
@@ -85,11 +78,11 @@ def draw_filtering_ladder(
         )
         ax.tick_params(labelbottom=True)
         ax.set_title(labels.get(shift, shift), loc="left")
-        if ax in axes[:, 0]:
+        if number % columns == 0:
             ax.set_ylabel("above the pool's line, in d′")
-    for ax in panels[len(names) :]:
+    for ax in axes[len(names) :]:
         ax.set_axis_off()
-    panel_letters(panels[: len(names)])
+    panel_letters(axes[: len(names)])
     handles = [dot(_COLOURS[scale], line="-") for scale in SCALES.values() if scale in set(ladder["scale"])]
     words = [f"{scale} scale" for scale in SCALES.values() if scale in set(ladder["scale"])]
     handles += [Line2D([], [], color="#D55E00", lw=1.5), Line2D([], [], color="#D55E00", lw=1.5, ls=":")]

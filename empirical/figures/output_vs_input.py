@@ -117,7 +117,7 @@ def _places(
 ) -> None:
     """Places of the largest n at which mixtures were trained, and arrows to their ensembles of heads on n each."""
     mixed = places[places["kind"] == "input_mixing"]
-    n = mixed["n_train"].max() if len(mixed) else 0
+    n = int(mixed["n_train"].max()) if len(mixed) else 0
     seen = [np.empty((2, 0))]
     for sources in pd.unique(mixed.loc[mixed["n_train"] == n, "sources"]):
         start = _place(places, "input_mixing", str(sources), n, shift, reference, "")

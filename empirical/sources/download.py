@@ -11,7 +11,6 @@ downloaded; one that is not whole is removed and done again. The same command go
 """
 
 import contextlib
-import importlib
 import importlib.util
 import os
 import shutil
@@ -79,8 +78,7 @@ def download_source(
     """
     settings = settings or Settings()
     _check(settings)
-    if not table_only:
-        require_img2dataset()
+    require_packages("pyarrow", *(() if table_only else ("img2dataset",)))
     with exclusive(out):
         request = open_request(out, selection, metadata, rows_read)
         account = request.account
@@ -119,25 +117,24 @@ def _check(settings: Settings) -> None:
             raise StudyError(f"--placeholder {text!r}: a sha256 sum has 64 digits 0-9a-f")
 
 
-def require_img2dataset() -> None:
-    """Raises StudyError, with the way out, where img2dataset cannot be imported."""
-    if importlib.util.find_spec("img2dataset") is None:
-        raise StudyError(
-            "img2dataset is not installed: pip install 'quality-not-quantity[download]' (or -e '.[download]' in a checkout)"
-            + (
-                ", with Python 3.11 or 3.12, since it does not import on 3.13"
-                if sys.version_info >= (3, 13)
-                else ""
-            )
-        )
+def require_packages(*names: str) -> None:
+    """Raises StudyError, with the way out, where one of these packages cannot be imported."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            message = f"{name} is not installed: pip install 'quality-not-quantity[download]' (in a checkout: -e '.[download]')"
+            if name == "img2dataset" and sys.version_info >= (3, 13):
+                message += ", with Python 3.11 or 3.12, since it does not import on 3.13"
+            raise StudyError(message)
 
 
 def index_shards(request: Request) -> Path | None:
-    """Index every sample of the shards in `OUT/index`; None where there is no shard, or nothing to index with."""
+    """Index every sample of the shards in `OUT/index`; None where nothing could be fetched."""
+    from empirical.index_building import build_index
+
     shards = request.folder / "shards"
-    if importlib.util.find_spec("empirical.index_building") is None or not any(shards.glob("*.tar")):
+    if not any(shards.glob("*.tar")):
         return None
-    importlib.import_module("empirical.index_building").build_index(str(shards), request.folder / "index")
+    build_index(str(shards), request.folder / "index")
     return request.folder / "index"
 
 

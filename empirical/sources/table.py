@@ -66,7 +66,6 @@ def clean_rows(
             yield (url, caption, path.name, raw.number, *raw.extra)
     account.rows_read = account.clean + sum(account.reading.skipped.values())
     if not account.clean:
-        account.reading.samples_read = 0
         raise DataError(
             f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: no usable row for {source.name}, whose "
             f"metadata is {source.layout}: {account.reading.summary()}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from imagenet_folders import objectnet, picture, wnid_folders
+from imagenet_folders import labelled_shards, objectnet, picture, wnid_folders
 from small_open_clip import small_open_clip
 
 from empirical.model import save_weights
@@ -53,6 +53,17 @@ def test_a_checkpoint_on_objectnet_and_a_set_of_ones_own(tmp_path, checkpoint):
     for name in ("evaluation.png", "clip_benchmark.jsonl", "logits/objectnet.ids.json"):
         assert (tmp_path / "out" / name).stat().st_size > 50
     assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
+
+
+def test_objectnet_shards_without_mapping_files_are_judged_by_their_own_names(tmp_path, checkpoint, capsys):
+    config, weights = checkpoint
+    root = labelled_shards(tmp_path / "wds", [(1, picture(1)), (0, picture(2))], ["banana", "chair"])
+    assert main(Arguments(weights, (f"objectnet={root}",), str(config), out=tmp_path / "out")) == 0
+    assert "objectnet_imagenet_prompts left out: " in capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "out" / "accuracies.csv")["test_set"].tolist() == ["objectnet"]
+    only = Arguments(weights, (f"objectnet={root}",), str(config), "imagenet", out=tmp_path / "other")
+    assert main(only) == 2
+    assert "ObjectNet's mapping files are not there" in capsys.readouterr().err
 
 
 @pytest.mark.slow

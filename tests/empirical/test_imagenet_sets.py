@@ -141,6 +141,10 @@ def test_objectnet_shards_know_their_names(tmp_path):
     test_set = open_imagenet_set("objectnet", root)
     assert test_set.class_names == ["banana", "chair"]
     assert (test_set.border, labels_of(test_set)) == (0, [1, 0])
+    assert (
+        test_set.count_warnings(np.array([1]))[1]
+        == "objectnet: 1 of 2 classes without an image: class 0 (banana)"
+    )
     with pytest.raises(DataError, match="ObjectNet's mapping files are not there"):
         open_imagenet_set("objectnet", root, names="imagenet")
 

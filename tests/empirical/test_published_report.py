@@ -1,5 +1,8 @@
 """Baseline choices, the filtering ladder, DataComp's mixtures and the paper's checkpoints."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +18,7 @@ from empirical.datacomp_mixtures import (
 )
 from empirical.errors import DataError
 from empirical.filtering_ladder import describe_ladder, filtering_ladder
+from empirical.published import accuracies_of_groups, assemble
 from empirical.published_baselines import baseline_choices, compare_choices, describe_choices, judged_means
 from empirical.published_report import describe_checkpoints
 from empirical.reported_numbers import (
@@ -196,3 +200,27 @@ def test_a_chosen_baseline_comes_first_and_must_exist():
     with pytest.raises(DataError, match="no group 'absent'"):
         baseline_choices(table, ["absent"])
     assert baseline_choices(models([("CLIP", "c", 1.0, 0.5)])) == {}
+
+
+def test_the_readme_quotes_what_is_computed():
+    words = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    table = predict_table_18().query("shares == 'by size'")
+    inside = table[table["inside_range"] == "yes"].groupby("rule").size()
+    assert (int(inside["mediant"]), int(inside[AT_PLACE])) == (6, 8)
+    assert "of DataComp's eight mixtures six lie inside" in words
+    assert "all eight at equal place" in words
+    mediant_rows = table[table["rule"] == "mediant"]
+    bias = (mediant_rows["ratio_predicted"] - mediant_rows["ratio_measured"]).groupby(mediant_rows["scale"])
+    assert bias.max().max() < 0
+    assert (
+        f"(by {-bias.mean()['small']:.3f} at small and {-bias.mean()['medium']:.3f} at medium scale)".replace(
+            "0.", "."
+        )
+        in words
+    )
+    reported = accuracies_of_groups(assemble(paper_checkpoints(), "the paper"), CHECKPOINT_GROUPS)
+    (sketch,) = [s for s in describe_checkpoints(reported, "imagenet", {}) if s.startswith("imagenet_sketch")]
+    for quoted in re.findall(
+        r"\.\d{3} \[\.\d{3}, \.\d{3}\]", words.partition("## Published models")[2].partition("## Your own")[0]
+    ):
+        assert quoted.replace(".", "0.") in sketch

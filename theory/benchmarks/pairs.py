@@ -254,7 +254,7 @@ def dprime_pairs(seed: int, quick: bool) -> Iterator[Pair]:
             return np.asarray([_root(brentq, integral, p) for p in accuracies[:few]])
 
         yield Pair(
-            name=f"d′ among {num_classes:,} classes, {many:,} accuracies (difference of d′)",
+            name=f"d′ among {num_classes:,} classes, {many:,} accuracies, its table kept from call to call (difference of d′)",
             function="dprime",
             ours=lambda: dprime(accuracies, num_classes),
             units=many,

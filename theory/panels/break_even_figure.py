@@ -74,16 +74,18 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
     ax.set_xscale("log")
     ax.plot(x, bar, color="black", lw=1.8, zorder=2)
     ax.plot(x[turn < y[-1]], turn[turn < y[-1]], color="black", lw=1.0, zorder=2)
-    for column, region, levels, label in (
-        ("best_amount", "add some", (0.1, 1, 10), "best {:g}x"),
-        ("break_even", "hurts first, helps later", (1, 10, 100), "pays from {:g}x"),
+    # Labels between the columns of points, and clear of the region's name.
+    clear = [(0.055, 0.43), (0.0055, 0.235), (0.0065, 0.11)]
+    for column, region, levels, label, places in (
+        ("best_amount", "add some", (0.1, 1, 10), "best {:g}x", False),
+        ("break_even", "hurts first, helps later", (1, 10, 100), "pays from {:g}x", clear),
     ):
         inside = phases["region"] == region
         values = np.log10(square(phases[column].where(inside & np.isfinite(phases[column]))))
         drawn = ax.contour(
             x, y, values, np.log10(levels), colors=_COLOURS[region], linewidths=1, linestyles=":"
         )
-        ax.clabel(drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=pt(7))
+        ax.clabel(drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=pt(7), manual=places)
     for region, rows in checks.groupby("region_simulated"):
         good = rows["region"] == rows["region_simulated"]
         for mask, marker in ((good & rows["is_clear"], "o"), (good & ~rows["is_clear"], "d"), (~good, "X")):

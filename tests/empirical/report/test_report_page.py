@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1]))
+
 from synthetic_accuracies import synthetic_study
 
 from empirical.errors import StudyError

@@ -16,9 +16,10 @@ from PIL import Image
 from web_server import GOOD, REMOVED, Web, encoded, picture, png_of
 
 from empirical.errors import StudyError
+from empirical.shard_index import load_index
 from empirical.shards import read_pairs
 from empirical.sources.data_card import write_data_card
-from empirical.sources.download import Settings, download_source
+from empirical.sources.download import Settings, download_source, index_shards, require_packages
 from empirical.sources.http import HttpRules
 from empirical.sources.request import Request, Selection, open_request
 
@@ -165,6 +166,16 @@ def test_the_projects_reader_reads_every_pair(downloaded: tuple[Request, Path]) 
     assert not pairs.account.skipped
 
 
+def test_the_index_holds_every_pair(downloaded: tuple[Request, Path]) -> None:
+    request, _ = downloaded
+    folder = index_shards(request)
+    assert folder is not None
+    index = load_index(folder)
+    assert len(index) == len(GOOD_PATHS)
+    assert not index.account.skipped
+    assert {suffix for suffix, *_ in index.locate(0).members} == {"jpg", "txt", "json"}
+
+
 def test_everything_bad_is_counted_by_reason(downloaded: tuple[Request, Path]) -> None:
     request, _ = downloaded
     card, paths = write_data_card(request)
@@ -249,6 +260,13 @@ def test_a_source_of_which_nothing_can_be_fetched_has_no_tar(web: Web, tmp_path:
     assert card["shards"] == {"count": 0, "bytes": 0, "samples_per_shard": 25}
     assert card["captions"]["words"] is None
     assert not list((tmp_path / "out" / "shards").glob("*.tar"))
+    assert index_shards(request) is None
+
+
+def test_a_missing_package_is_said_with_the_way_out() -> None:
+    require_packages("pyarrow", "img2dataset")
+    with pytest.raises(StudyError, match=r"no_such_package is not installed: pip install .*\[download\]"):
+        require_packages("pyarrow", "no_such_package")
 
 
 @pytest.mark.parametrize(

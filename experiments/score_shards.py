@@ -1,0 +1,142 @@
+"""Score every image-text pair of webdataset shards by a CLIP, and write a filtered index that copies no image.
+
+Stopped, it goes on from the shards that are done. The filtered index is a source like any other:
+`clip_mixtures.py --source pool=OUT/index`.
+
+What to look at in scores.png: how the scores spread, and where the kept ones begin.
+
+Examples:
+    python experiments/score_shards.py runs/clip_mixtures/shards/alt_text-seed0 --checkpoint clip.safetensors
+    python experiments/score_shards.py "pool/{00000..00099}.tar" --checkpoint clip.safetensors --keep-share 0.3 --out runs/pool
+    python experiments/score_shards.py pool/index --checkpoint clip.safetensors --keep-threshold 0.28 --device cuda
+"""
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """CLIP scores of shards, and the index of those that are kept."""
+
+    shards: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Plain .tar shards (a folder, a glob, a range {000..099}, or several of these), or the folder of a shard index."""
+    checkpoint: Path
+    """Weights that describe themselves (.safetensors, as a study writes into models/)."""
+    out: Path = Path("runs/scores")
+    """Folder for scores.parquet (or .csv), index/, scores.png, summary.txt and provenance.json."""
+    keep_share: float | None = None
+    """Share of the scored pairs to keep, those with the highest scores (default .5, unless a threshold is given)."""
+    keep_threshold: float | None = None
+    """Keep all pairs with this cosine or more, instead of a share."""
+    format: Literal["auto", "parquet", "csv"] = "auto"
+    """Of the scores: parquet needs pyarrow; auto takes it where it is installed."""
+    batch_size: int = 64
+    """Pairs per batch."""
+    workers: int = 2
+    """Threads that decode images."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+def main() -> int:
+    """Parse, run, print."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    from empirical.errors import DataError, StudyError
+
+    try:
+        run(arguments)
+    except (DataError, StudyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; shards that are done are kept: run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(arguments: Arguments) -> None:
+    """Index, score, filter, write.
+
+    Raises:
+        StudyError: arguments that make no sense; DataError: shards or weights that cannot be used.
+    """
+    from empirical.errors import StudyError
+    from empirical.figures.scores import draw_scores
+    from empirical.index_building import build_index
+    from empirical.model import load_model
+    from empirical.records import environment, write_atomically, write_json
+    from empirical.shard_index import file_sha256, is_index, load_index
+    from empirical.shard_scores import filter_index, score_index, summarise_skipped, write_scores
+
+    if arguments.keep_share is not None and arguments.keep_threshold is not None:
+        raise StudyError("give --keep-share or --keep-threshold, not both")
+    started = time.monotonic()
+    model, tokenizer = load_model(arguments.checkpoint)
+    said = started
+
+    def progress(done: int, total: int, what: str = "pairs scored") -> None:
+        nonlocal said
+        if time.monotonic() - said > 2 or done == total:
+            said = time.monotonic()
+            print(f"[{said - started:4.0f} s] {done:,} of {total:,} {what}", flush=True)
+
+    if len(arguments.shards) == 1 and is_index(arguments.shards[0]):
+        index = load_index(arguments.shards[0])
+    else:
+        index = build_index(
+            arguments.shards,
+            arguments.out / "all",
+            progress=lambda done, total: progress(done, total, "shards indexed"),
+        )
+    scores = score_index(
+        index,
+        model,
+        tokenizer,
+        arguments.out / "shards",
+        model_name=file_sha256(arguments.checkpoint),
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        progress=progress,
+    )
+    share = arguments.keep_share
+    if share is None and arguments.keep_threshold is None:
+        share = 0.5
+    kept = filter_index(
+        index, scores, share=share, threshold=arguments.keep_threshold, note=arguments.checkpoint.name
+    )
+    written = [write_scores(scores, arguments.out, arguments.format), kept.save(arguments.out / "index")]
+    written += draw_scores(scores["score"].to_numpy(float), kept.note, arguments.out / "scores")
+    in_index = index.account
+    lines = [
+        f"{len(index.shards)} shards; {summarise_skipped(scores)}",
+        *([f"when they were indexed: {in_index.summary()}"] if in_index.skipped else []),
+        f"kept {len(kept):,} of {kept.note['scored']:,} scored pairs, from {kept.note['lowest_score']:.4f} on",
+    ]
+    text = "\n".join(lines)
+    write_atomically(
+        arguments.out / "summary.txt", lambda path: path.write_text(text + "\n", encoding="utf-8")
+    )
+    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
+    seconds = round(time.monotonic() - started, 1)
+    provenance = {"config": config, "filter": kept.note, "seconds": seconds, **environment(arguments.device)}
+    write_json(arguments.out / "provenance.json", provenance)
+    written += [arguments.out / "summary.txt", arguments.out / "provenance.json"]
+    print(f"\n{text}\n\nWritten:\n" + "\n".join(f"  {path}" for path in written))
+    print(
+        f"\nNext: python experiments/clip_mixtures.py --source pool={arguments.out / 'index'} ...   (train on what was kept)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
