@@ -104,7 +104,7 @@ def test_what_is_available_limits_shares():
 
 
 def test_intervals_hold_the_truth_and_the_prediction_comes_true(study, overlaps):
-    measured = measure_sources(study.accuracies, overlaps, 512, ["first", "second"], num_draws=200)
+    measured = measure_sources(study.accuracies, overlaps, 512, ["first", "second"], num_draws=80)
     design = design_mixture(measured, ["even"], 512)
     truth = design_mixture(exact_sources(), ["even"], 512)
     low, high = design.share_intervals()
@@ -121,12 +121,12 @@ def test_intervals_hold_the_truth_and_the_prediction_comes_true(study, overlaps)
 
 def test_designs_look_at_no_mixture(study, overlaps):
     targets = [["even"], ["even", "odd"]]
-    table = designs_table(designs_of_study(study.accuracies, overlaps, [512], targets, num_draws=20))
+    table = designs_table(designs_of_study(study.accuracies, overlaps, [512], targets, num_draws=6))
     corrupted = study.accuracies.copy()
     touched = corrupted["kind"] != "single"
     corrupted.loc[touched, "num_correct"] //= 2
     corrupted.loc[touched, "dprime"] -= 1
-    again = designs_table(designs_of_study(corrupted, overlaps, [512], targets, num_draws=20))
+    again = designs_table(designs_of_study(corrupted, overlaps, [512], targets, num_draws=6))
     pd.testing.assert_frame_equal(table, again)
     assert tuple(table.columns) == DESIGN_COLUMNS
     assert len(table) == 2 * 3
