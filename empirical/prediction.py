@@ -189,7 +189,7 @@ def predict_ratio(
         place = float(p @ values[:, 0])
         return float(sum(s * (a + b * place) for s, (a, b) in zip(p, lines, strict=True)) / place), place
     with np.errstate(divide="ignore", invalid="ignore"):  # its gradient, not used here, has none at d' = 0
-        ratio, place, _ = _rule(rule, p, values, 2, 0, 1)
+        ratio, place, _ = ratio_by_rule(rule, p, values, 2, 0, 1)
     return ratio, place
 
 
