@@ -26,7 +26,7 @@ from theory.page import on_page
 #: Figures in the order in which they are told; each is a module of this package.
 FIGURES = (
     "testbed", "source_lines", "data_efficiency", "first_pair", "pairs", "many_sources", "output_vs_input",
-    "predictions_vs_measurements", "filtering_measured", "published_ladder", "published_mixtures", "dilution",
+    "predictions_vs_measurements", "filtering_measured", "filter_turn", "published_ladder", "published_mixtures", "dilution",
     "filtering_theory", "break_even", "best_mixture", "linear_clip", "learners", "escape", "wrong_line",
 )  # fmt: skip
 

@@ -107,6 +107,31 @@ def test_quoted_ray_slopes_are_those_of_the_records() -> None:
         assert numbers == pytest.approx([row["slope"], row["slope_low"], row["slope_high"]], abs=5.1e-3), key
 
 
+def test_the_larger_studys_numbers_are_those_of_its_records() -> None:
+    folder, words = ROOT / "paper_figures/records/gpu_study", " ".join(README.split())
+    scores = pd.read_csv(folder / "scores.csv").set_index(["rule", "shift"]).xs("all shifts", level="shift")
+    names = {"mediant": "mediant", "quadrature": "quadrature", "lines": r"lines by share \(primary\)"}
+    number = r"([+-]?\.\d+)"
+    for rule, name in names.items():
+        found = re.search(rf"{name} {number}, {number} \[{number}, {number}\]", words)
+        assert found is not None, rule
+        columns = ["rms", *(f"difference_to_interpolated{end}" for end in ("", "_low", "_high"))]
+        assert [float(n) for n in found.groups()] == pytest.approx(
+            list(scores.loc[rule, columns]), abs=5.1e-4
+        ), rule
+    predictions = pd.read_csv(folder / "predictions.csv").drop_duplicates(["sources", "n_train", "shift"])
+    verdicts = predictions["inside_range"].value_counts()
+    assert f"Of {len(predictions)} cells, {verdicts['yes']} lie inside" in words
+    assert f"none outside, {verdicts['inconclusive']} are open" in words
+    turned = pd.read_csv(folder / "filtering.csv")
+    turned = turned[(turned["sources"] == "snapshots:0.5+stock:0.5+junk:0") & (turned["pool_size"] == 8192)]
+    for shift, by in (("odd_view", "snapshots"), ("odd_view", "stock"), ("v2", "snapshots"), ("v2", "stock")):
+        half = (turned["shift"] == shift) & (turned["filter"] == by) & (turned["kept_share"] == 0.5)
+        row = turned[half].iloc[0]
+        for value in (row["ratio_of_pool"], row["ratio_measured"], row["ratio_of_filter"]):
+            assert f"{value:.3f}".lstrip("0") in words, (shift, by)
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target

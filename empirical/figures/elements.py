@@ -64,6 +64,15 @@ def mixture_label(sources: str) -> str:
     return f"{' + '.join(map(readable, shares))} ({percent})"
 
 
+def pool_label(sources: str) -> str:
+    """`alt text, 35% shuffled` for a pool with junk, `snapshots + stock` for equal shares, else `mixture_label`'s words."""
+    data, _, junk = sources.partition("+junk:")
+    parts = [part.rpartition(":") for part in data.split("+")]
+    equal = len({share for _, _, share in parts}) == 1
+    words = " + ".join(readable(name or rest) for name, _, rest in parts) if equal else mixture_label(data)
+    return words + (f", {100 * float(junk):.3g}% shuffled" if float(junk or 0) else "")
+
+
 def mixture_marker(
     ax: Axes,
     x: float | int,

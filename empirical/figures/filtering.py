@@ -15,6 +15,7 @@ from empirical.figures.elements import (
     legend_below,
     line_between,
     percent_panel,
+    pool_label,
     readable,
     source_colours,
 )
@@ -97,7 +98,8 @@ def draw_filtering(
                 np.concatenate(all_y),
                 readable(shift),
                 f"accuracy on {readable(reference)}" if i == len(pools) - 1 else None,
-                (f"pool {readable(pool)}\n" if len(pools) > 1 else "") + "accuracy under shift"
+                (pool_label(pool).replace(", ", ",\n") + "\n" if len(pools) > 1 else "")
+                + "accuracy under shift"
                 if first_in_row(j, columns)
                 else None,
             )
@@ -106,13 +108,13 @@ def draw_filtering(
         panel_letters(axes)
     handles, words = (
         [dot(PALE, line="-")],
-        ["raw pool" + (f" ({readable(pools[0])})" if len(pools) == 1 else "")],
+        ["raw pool" + (f" ({pool_label(pools[0])})" if len(pools) == 1 else "")],
     )
     for name in filters:
         handles += [dot(colours[name], "s", line="-"), dot(colours[name], ".", line="--")]
         words += [
-            f"pool filtered by the CLIP of {readable(name)}",
-            f"{readable(name)} itself (the filter's own line)",
+            f"pool filtered by the CLIP of {pool_label(name)}",
+            f"{pool_label(name)} itself (the filter's own line)",
         ]
     legend_below(fig, handles, words, num_open)
     return save_figure(fig, path_stem)

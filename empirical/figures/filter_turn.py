@@ -1,0 +1,89 @@
+"""How far a filter turns the line: the d' ratio of what it keeps, between the pool's own and the filter's own.
+
+Use `draw_filter_turn` on `empirical.filter_prediction.predict_filtering`'s table.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+from scipy.special import stdtrit
+
+from empirical.errors import StudyError
+from empirical.figures.elements import PALE, dot, legend_below, pool_label, readable, source_colours
+from theory.plotting import panel_letters, save_figure, use_style
+
+
+def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Path]:
+    """Write PATH_STEM.png and .pdf: one row per pool (its largest size), one column per shift.
+
+    Horizontal axis: share kept; vertical: d' ratio of shift to reference, with 95% intervals over seeds (Student's t). Colours
+    are filters: squares are models trained on what the filter kept, the dashed line the filter's own models, crosses Theorem
+    3's predictions where they could be made. Grey: the raw pool. Theorem 3 puts the squares between grey and dashed, nearer to
+    dashed the less is kept. Returns the two paths.
+
+    Raises StudyError where the table has no filtered pool.
+    """
+    largest = filtering[filtering["pool_size"] == filtering.groupby("sources")["pool_size"].transform("max")]
+    kept = largest[largest["filter"] != "none"]
+    if kept.empty:
+        raise StudyError("no filtered pool in filtering.csv: nothing to draw")
+    use_style()
+    pools, names = list(pd.unique(kept["sources"])), list(pd.unique(kept["shift"]))
+    filters = sorted(pd.unique(kept["filter"]))
+    colours = source_colours(filters)
+    fig, axes = plt.subplots(
+        len(pools), len(names), figsize=(2.3 * len(names) + 0.5, 2.0 * len(pools) + 0.8), sharex=True,
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    predicted = bool(kept["ratio_predicted"].notna().any())
+    for i, pool in enumerate(pools):
+        for j, shift in enumerate(names):
+            ax, cell = axes[i, j], largest[(largest["sources"] == pool) & (largest["shift"] == shift)]
+            raw = cell[cell["filter"] == "none"]
+            _points(ax, raw, PALE, "o", 0.0)
+            if len(raw):
+                ax.axhline(float(raw["ratio_measured"].iloc[0]), color=PALE, lw=0.9, zorder=1)
+            for k, name in enumerate(filters):
+                part = cell[cell["filter"] == name].sort_values("kept_share")
+                if part.empty:
+                    continue
+                _points(ax, part, colours[name], "s", 0.008 * (k - (len(filters) - 1) / 2))
+                ax.plot(
+                    part["kept_share"], part["ratio_predicted"], "x", color=colours[name], ms=4.5, zorder=5
+                )
+                ax.axhline(
+                    float(part["ratio_of_filter"].iloc[0]),
+                    color=colours[name],
+                    lw=1.0,
+                    ls=(0, (4, 2)),
+                    zorder=1,
+                )
+            if i == 0:
+                ax.set_title(readable(shift))
+            if i == len(pools) - 1:
+                ax.set_xlabel("share kept")
+            ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+        axes[i, 0].set_ylabel(pool_label(pool).replace(", ", ",\n") + "\nd′ ratio")
+    panel_letters(axes.ravel())
+    handles, words = [dot(PALE, line="-")], ["raw pool"]
+    for name in filters:
+        handles += [dot(colours[name], "s"), Line2D([], [], color=colours[name], lw=1.0, ls=(0, (4, 2)))]
+        words += [f"kept by the CLIP of {pool_label(name)}", f"CLIP of {pool_label(name)} itself"]
+    if predicted:
+        handles.append(Line2D([], [], marker="x", ls="none", color="black", ms=4.5))
+        words.append("predicted (Theorem 3)")
+    legend_below(fig, handles, words)
+    return save_figure(fig, path_stem)
+
+
+def _points(ax: plt.Axes, part: pd.DataFrame, colour: str, marker: str, beside: float) -> None:
+    """Means with 95% intervals; a mean of one seed has none."""
+    seeds = part["num_seeds"].to_numpy(float)
+    error = part["ratio_measured_stderr"].to_numpy(float) * stdtrit(np.maximum(seeds - 1, 1), 0.975)
+    ax.errorbar(
+        part["kept_share"] + beside, part["ratio_measured"], yerr=np.where(np.isfinite(error), error, 0.0), fmt=marker,
+        color=colour, ms=3.8, mec="white", mew=0.3, elinewidth=0.8, zorder=4,
+    )  # fmt: skip
