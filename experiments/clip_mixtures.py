@@ -75,7 +75,7 @@ class Arguments:
     """Models that a GPU trains at once."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the towers compute in: bfloat16 autocast pays for large models on a GPU only."""
-    minutes: float = 0
+    minutes: float = 0.0
     """Stop after so many minutes, as if by Ctrl-C (0: when all is done); the same command continues."""
     tables_later: bool = False
     """Write records only; tables and figures wait for --tables-only (where a GPU's time is dear)."""

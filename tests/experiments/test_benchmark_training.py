@@ -45,7 +45,7 @@ def test_a_part_that_cannot_be_measured_says_why_and_leaves_the_others_alone(tmp
     assert run(Arguments(out=tmp_path, quick=True, only=("reader", "large"))) == 1
     assert "large: not measured: RN50 at 224 px takes hours on cpu" in capsys.readouterr().err
     assert "--device cuda" in json.loads((tmp_path / "provenance.json").read_text())["not_measured"]["large"]
-    assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 4
+    assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 6
 
 
 def test_ratios_lost_in_noise_are_named_not_drawn(tmp_path):
