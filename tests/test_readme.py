@@ -53,7 +53,13 @@ def test_figure_table_names_modules_records_and_commands_that_exist() -> None:
         for path in (ROOT / "paper_figures").glob("*.py")
         if "\ndef draw(" in path.read_text("utf-8")
     }
-    assert modules == set(FIGURES)
+    # A figure whose study has not been finished yet waits for its records.
+    waiting = {
+        name
+        for name in modules - set(FIGURES)
+        if not (ROOT / "paper_figures/records" / module_of(name).STUDY / "provenance.json").is_file()
+    }
+    assert modules - waiting == set(FIGURES)
 
 
 def test_the_table_of_rules_is_that_of_the_records() -> None:
