@@ -32,7 +32,8 @@ def draw_filtering(
     Grey: models trained on the raw pool. Colours: models trained on what each filter kept (squares, solid line), beside
     the single-source models of the source that trained the filter (small dots, dashed line). Theorem 3 (filtering) says
     that what passes a filter inherits the filter's slope in part: a solid line then lies between the grey and its dashed
-    one. Lines are the fitted probit lines of groups of 3 or more models. A model with an accuracy of 0 or 1 is a bar that is
+    one. Lines are the fitted probit lines of groups of 3 or more models; bars are 95% intervals
+    from the test images. A model with an accuracy of 0 or 1 is a bar that is
     open toward the frame (`OpenEnded`). Returns the two paths.
     """
     use_style()
@@ -73,6 +74,14 @@ def draw_filtering(
                     for v in (points[f"{a}_probit"].to_numpy(float) for a in "xy")
                 )
                 own = kind == "single"
+                if not own:
+                    # 95% of the test images; the filters' own models are many and small and go without
+                    x_error, y_error = (1.96 * points[f"{a}_probit_stderr"].to_numpy(float) for a in "xy")
+                    seen = np.isfinite(x) & np.isfinite(y)
+                    axes[i * columns + j].errorbar(
+                        x[seen], y[seen], xerr=x_error[seen], yerr=y_error[seen], fmt="none", ecolor=colour,
+                        elinewidth=0.5, alpha=0.5, zorder=3,
+                    )  # fmt: skip
                 axes[i * columns + j].plot(
                     x, y, marker, ms=4.5 if own else 3.8, color=colour, mec="none" if own else "white", mew=0.3,
                     ls="none", alpha=0.6 if own else 1.0, zorder=2 if own else 4,
