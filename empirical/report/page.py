@@ -9,6 +9,7 @@ from typing import Any
 
 from empirical.errors import StudyError
 from empirical.records import write_atomically
+from empirical.report.packing import pack
 from empirical.report.payload import report_payload
 
 LARGEST = 8_000_000
@@ -51,7 +52,8 @@ def plotly_script() -> str:
 def render_page(payload: Mapping[str, Any], plotly: str) -> str:
     """The page as text; `payload` from `report_payload`."""
     # A script element ends at the first "</", also inside a string: JSON may write it as "<\/".
-    data = json.dumps(payload, allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
+    data = json.dumps(pack(payload), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    data = data.replace("</", "<\\/")
     return Template(part("page.html")).substitute(
         title="Mixtures, measured and predicted",
         style=part("style.css"),

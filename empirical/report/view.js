@@ -1,6 +1,15 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("payload").textContent);
+  // The inverse of empirical/report/packing.py: rows written as columns become objects again.
+  const unpack = (value) => {
+    if (Array.isArray(value)) return value.map(unpack);
+    if (value === null || typeof value !== "object") return value;
+    const columns = value["§columns"];
+    if (columns) return value["§rows"].map((row) => Object.fromEntries(row.map((item, i) => [columns[i], unpack(item)])));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
+  };
+  const data = unpack(JSON.parse(document.getElementById("payload").textContent));
+  window.studyData = data;
   const $$ = (id) => document.getElementById(id);
   const words = (name) => String(name).replaceAll("_", " ");
   const colour = Object.fromEntries(data.sources.map((s) => [s.name, s.colour]));

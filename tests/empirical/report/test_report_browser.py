@@ -108,7 +108,7 @@ def test_the_share_slider_moves_predictions_to_where_python_puts_them(
         for name in ("first", "second")
     ]
     n = int(browser.execute_script("return document.getElementById('size').value"))
-    payload = browser.execute_script("return JSON.parse(document.getElementById('payload').textContent)")
+    payload = browser.execute_script("return window.studyData")
     means = {
         m["sources"]: m["dprime"] for m in payload["means"] if m["kind"] == "single" and m["n_train"] == n
     }

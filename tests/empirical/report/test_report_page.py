@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -16,6 +18,7 @@ from synthetic_accuracies import synthetic_study
 
 from empirical.errors import StudyError
 from empirical.prediction import predict_mixtures
+from empirical.report.packing import pack, unpack
 from empirical.report.page import LARGEST, part, render_page, write_report
 from empirical.report.payload import clean, report_payload
 from empirical.robustness import fit_trends
@@ -27,7 +30,7 @@ STUDY = ROOT / "paper_figures" / "records" / "clip_mixtures"
 
 def payload_in(page: str) -> dict:
     (text,) = re.findall(r'<script id="payload" type="application/json">(.*?)</script>', page, re.S)
-    return json.loads(text)
+    return unpack(json.loads(text))
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +98,27 @@ def test_an_unfinished_study_names_the_file_and_the_command(tmp_path: Path) -> N
         StudyError, match=r"scores\.csv.*make it with: python experiments/clip_mixtures\.py --out"
     ):
         report_payload(tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+    | st.lists(st.fixed_dictionaries({"a": inner, "b": inner}), max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON)
+def test_packed_values_come_back(value: object) -> None:
+    assert unpack(pack(value)) == value
+    assert unpack(json.loads(json.dumps(pack(value)))) == value
+
+
+def test_the_larger_study_fits_on_a_page(tmp_path: Path) -> None:
+    """1,588 runs: rows are written as columns."""
+    folder = STUDY.with_name("gpu_study")
+    path = write_report(folder, tmp_path / "report.html")
+    assert path.stat().st_size < LARGEST
+    models = payload_in(path.read_text(encoding="utf-8"))["models"]
+    assert len(models) == json.loads((folder / "provenance.json").read_text())["runs"]
