@@ -138,6 +138,24 @@ def test_the_larger_studys_numbers_are_those_of_its_records() -> None:
             assert f"{value:.3f}".lstrip("0") in words, (shift, by)
 
 
+def test_the_predictions_of_filtered_pools_are_those_of_their_records() -> None:
+    table = pd.read_csv(ROOT / "paper_figures/records/clip_mixtures_rerun/filtering.csv")
+    table, words = table[table["filter"] != "none"], " ".join(README.split())
+    largest = table[table["pool_size"] == table["pool_size"].max()]
+    errors = [
+        f"{((part[guess] - part['ratio_measured']) ** 2).mean() ** 0.5:.3f}".lstrip("0")
+        for part in (table, largest)
+        for guess in ("ratio_predicted", "ratio_of_pool", "ratio_of_filter")
+    ]
+    assert (
+        "an rms error of {}, against {} for the raw pool's ratio and {} for the filter's own".format(*errors)
+        in words
+    )
+    assert "; {} against {} and {} on the largest pool".format(*errors[3:]) in words
+    turns = [(table[name] - table["ratio_of_pool"]) > 0 for name in ("ratio_predicted", "ratio_measured")]
+    assert f"right in {int((turns[0] == turns[1]).sum())} of {len(table)}" in words
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
