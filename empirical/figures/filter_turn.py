@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy.special import stdtrit
 
@@ -67,7 +68,7 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
                 ax.set_xlabel("share kept")
             ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
         axes[i, 0].set_ylabel(pool_label(pool).replace(", ", ",\n") + "\nd′ ratio")
-    panel_letters(axes.ravel())
+    panel_letters(list(axes.ravel()))
     handles, words = [dot(PALE, line="-")], ["raw pool"]
     for name in filters:
         handles += [dot(colours[name], "s"), Line2D([], [], color=colours[name], lw=1.0, ls=(0, (4, 2)))]
@@ -79,7 +80,7 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
     return save_figure(fig, path_stem)
 
 
-def _points(ax: plt.Axes, part: pd.DataFrame, colour: str, marker: str, beside: float) -> None:
+def _points(ax: Axes, part: pd.DataFrame, colour: str, marker: str, beside: float) -> None:
     """Means with 95% intervals; a mean of one seed has none."""
     seeds = part["num_seeds"].to_numpy(float)
     error = part["ratio_measured_stderr"].to_numpy(float) * stdtrit(np.maximum(seeds - 1, 1), 0.975)

@@ -135,7 +135,8 @@ def test_a_killed_download_goes_on_and_leaves_no_process(web: Web, tmp_path: Pat
         command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     job = tmp_path / "out" / "img2dataset_job.json"
-    while not (tmp_path / "out" / "shards" / "00001_stats.json").exists():
+    # Workers take shards side by side: the second may well be finished before the first.
+    while not all((tmp_path / "out" / "shards" / f"0000{i}_stats.json").exists() for i in (0, 1)):
         assert process.poll() is None
         time.sleep(0.02)
     workers = workers_of(job)

@@ -3,6 +3,7 @@
 Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver); without them these tests fail and say so.
 """
 
+import importlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,12 @@ def page(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    from selenium import webdriver
-
+    try:
+        webdriver = importlib.import_module("selenium.webdriver")
+    except ModuleNotFoundError:
+        pytest.fail(
+            "no selenium here: the report is not tested; install it with: pip install -e '.[browser]'"
+        )
     program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.fail(
