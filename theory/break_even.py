@@ -37,8 +37,8 @@ from theory.mixing import alignments
 
 Region: TypeAlias = Literal["add nothing", "add some", "always add", "hurts first, helps later"]
 
-#: The four regions in the order of the codes of `addition_map`.
 REGIONS: tuple[Region, ...] = get_args(Region)
+"""The four regions in the order of the codes of `addition_map`."""
 NOTHING, SOME, ALWAYS, LATER = range(4)
 
 

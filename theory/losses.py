@@ -69,7 +69,6 @@ def _logistic_prox_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Arra
     return h, (tangents[0] + p * tangents[1]) / (1 + scale * p * (1 - p))
 
 
-#: ℓ(u) = (1 − u)²/2: least squares on labels ±1, ridge regression with the L2 penalty.
 SQUARE = Loss(
     name="square",
     value=lambda u: 0.5 * (1 - u) ** 2,
@@ -78,8 +77,8 @@ SQUARE = Loss(
     prox=lambda omega, scale: (omega + scale) / (1 + scale),
     smooth=True,
 )
+"""ℓ(u) = (1 − u)²/2: least squares on labels ±1, ridge regression with the L2 penalty."""
 
-#: ℓ(u) = log(1 + e^(−u)): logistic regression.
 LOGISTIC = Loss(
     name="logistic",
     value=lambda u: jax.nn.softplus(-u),
@@ -88,8 +87,8 @@ LOGISTIC = Loss(
     prox=_logistic_prox,
     smooth=True,
 )
+"""ℓ(u) = log(1 + e^(−u)): logistic regression."""
 
-#: ℓ(u) = max(0, 1 − u): the soft-margin support vector machine; as λ → 0 on separable data the hard margin.
 HINGE = Loss(
     name="hinge",
     value=lambda u: jnp.maximum(0, 1 - u),
@@ -98,8 +97,10 @@ HINGE = Loss(
     prox=lambda omega, scale: jnp.where(omega < 1 - scale, omega + scale, jnp.maximum(omega, 1.0)),
     smooth=False,
 )
+"""ℓ(u) = max(0, 1 − u): the soft-margin support vector machine; as λ → 0 on separable data the hard margin."""
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (SQUARE, LOGISTIC, HINGE)}
+"""The losses by name."""
 
 
 def prox_residual(loss: Loss, omega: Array, scale: Array) -> Array:
