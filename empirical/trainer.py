@@ -138,9 +138,8 @@ class Trainer:
         self.share = self.world.share(self.batch_size)
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
-        captions, caption_of = tokens.unique(dim=0, return_inverse=True)
         if self.images is None:
-            self._allocate(images, captions)
+            self._allocate(images, tokens)
         elif self.num_samples > self.images.padded.shape[0] or self.batch_size < self.recipe.batch_size:
             raise StudyError(
                 f"{self.num_samples} samples do not fit a recorded step made for batches of {self.recipe.batch_size} "
@@ -149,7 +148,8 @@ class Trainer:
         assert self.images is not None
         self.images.load(images)
         if self.embeds_distinct_captions:
-            self.captions, self.caption_of = captions.to(self.device), caption_of
+            captions, self.caption_of = tokens.unique(dim=0, return_inverse=True)
+            self.captions = captions.to(self.device)
         else:
             self.captions[: self.num_samples] = tokens.to(self.device)
         rates = [learning_rate(step, self.num_steps, self.recipe) for step in range(self.num_steps)]
@@ -157,7 +157,7 @@ class Trainer:
         self.steps_done = 0
         self.counter.zero_()
 
-    def _allocate(self, images: np.ndarray | Tensor, captions: Tensor) -> None:
+    def _allocate(self, images: np.ndarray | Tensor, tokens: Int64[Tensor, "n context"]) -> None:
         capacity = self.capacity or self.num_samples
         side = (int(images.shape[2]), int(images.shape[3]))
         self.images = Images(capacity, side, self.recipe.max_shift, self.device)
@@ -165,11 +165,11 @@ class Trainer:
         place_of = {"device": self.device, "dtype": torch.int64}
         self.order = torch.zeros((per_epoch, self.batch_size), **place_of)
         self.shifts = torch.zeros((per_epoch, self.batch_size, 2), **place_of)
-        self.captions = torch.zeros((capacity, captions.shape[1]), **place_of)
+        self.captions = torch.zeros((capacity, tokens.shape[1]), **place_of)
         self.losses = torch.zeros(per_epoch * self.recipe.epochs, device=self.device)
         self.rates = torch.zeros(per_epoch * self.recipe.epochs, device=self.device)
         self.counter = torch.zeros(2, **place_of)  # the step within the epoch, and within the run
-        encode_text = _text_encoder(self.model, captions.to(self.device), whole=self.recorded)
+        encode_text = _text_encoder(self.model, tokens.to(self.device), whole=self.recorded)
         towers = _Towers(self.model, encode_text)
         if self.world.size > 1:
             ids = [self.device] if self.device.type == "cuda" else None
@@ -183,8 +183,8 @@ class Trainer:
         order = torch.randperm(self.num_samples, generator=self.generator)[: steps * batch]
         shifts = torch.randint(0, 2 * self.recipe.max_shift + 1, (len(order), 2), generator=self.generator)
         self.order_here = order.view(steps, batch)
-        self.order[:steps] = self.order_here.to(self.device)
-        self.shifts[:steps] = shifts.view(steps, batch, 2).to(self.device)
+        _send(self.order_here, self.order[:steps])
+        _send(shifts.view(steps, batch, 2), self.shifts[:steps])
         self.counter[0] = 0
 
     def step(self) -> None:
@@ -287,6 +287,15 @@ class Trainer:
                 f"({self.recipe.gradient_clip})"
             )
         return [float(epoch.mean()) for epoch in losses.split(self.steps_per_epoch)]
+
+
+def _send(values: Tensor, target: Tensor) -> None:
+    """Copy host values into a tensor on the device, behind what its stream has queued.
+
+    From page-locked memory: from any other, the host would wait until the stream is empty, and other lanes with it.
+    """
+    on_gpu = target.device.type == "cuda"
+    target.copy_(values.pin_memory() if on_gpu else values, non_blocking=on_gpu)
 
 
 def _use_native_batch_norm(model: nn.Module) -> None:

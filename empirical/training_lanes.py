@@ -108,10 +108,7 @@ class _Lane:
             log = yield from training(trainer, pause_every=pause, watch=False)
             model = trainer.model
             logits = self._evaluate(model, prepared)
-            weights = {
-                name: value.detach().to("cpu", non_blocking=True, copy=True)
-                for name, value in model.state_dict().items()
-            }
+            weights = {name: self._to_host(value.detach()) for name, value in model.state_dict().items()}
             yield DRAINED
             details = prepared.details() | {"training": asdict(log)}
             found = {name: (scores.numpy(), owner.test_sets[name].labels) for name, scores in logits.items()}
@@ -135,7 +132,7 @@ class _Lane:
         return self.trainer
 
     def _evaluate(self, model: Any, prepared: PreparedRun) -> dict[str, torch.Tensor]:
-        """Logits in page-locked host memory, on their way: they have arrived when the lane is drained."""
+        """Logits on their way to the host (see `_to_host`)."""
         owner = self.owner
         classifiers: dict[Any, Any] = {}
         logits = {}
@@ -146,9 +143,14 @@ class _Lane:
             scores = logits_on_device(
                 model, classifiers[classes], test_set.images, owner.device, owner.evaluation_batch
             )
-            here = torch.empty(scores.shape, dtype=scores.dtype, pin_memory=owner.device.type == "cuda")
-            logits[name] = here.copy_(scores, non_blocking=True)
+            logits[name] = self._to_host(scores)
         return logits
+
+    def _to_host(self, values: torch.Tensor) -> torch.Tensor:
+        """A copy in page-locked host memory, on its way: it has arrived when the lane is drained."""
+        on_gpu = self.owner.device.type == "cuda"
+        here = torch.empty(values.shape, dtype=values.dtype, pin_memory=on_gpu)
+        return here.copy_(values, non_blocking=True)
 
 
 class TrainingLanes:
