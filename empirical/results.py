@@ -1,5 +1,7 @@
 """What a study leaves behind for people: tidy tables, figures and a printed summary, from its records alone."""
 
+import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +124,13 @@ def only_sources(
 def provenance(
     study: "Study", records: list[Mapping[str, Any]], failures: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Settings, seeds, versions, device and time behind the tables."""
-    devices = sorted({record["environment"]["device_name"] for record in records})
+    """Settings, seeds, versions, devices and time behind the tables.
+
+    `environment` is that of the tables, `environments` those of the runs, each with its number of runs: a study's records
+    may come from several machines.
+    """
+    kinds = Counter(json.dumps(record["environment"], sort_keys=True) for record in records)
+    environments = [{"runs": count, **json.loads(text)} for text, count in kinds.most_common()]
     return {
         "settings": dict(study.context.settings),
         "reference": study.context.reference,
@@ -133,7 +140,8 @@ def provenance(
         "failed": dict(failures),
         "training_seconds": round(sum(record["seconds"] for record in records), 1),
         "environment": environment(study.context.device),
-        "devices": devices,
+        "environments": environments,
+        "devices": sorted({each["device_name"] for each in environments}),
         "data": data_accounts(study.context.folder),
     }
 

@@ -69,7 +69,7 @@ def group_labels(accuracies: pd.DataFrame) -> pd.Series:
         if "kept_share" in accuracies:
             kept = accuracies.loc[filtered, "kept_share"].astype(float).round(2)
             several = kept.groupby([labels[filtered], names]).transform("nunique") > 1
-            suffix = suffix.where(~several, suffix + ", kept=" + kept.map("{:g}".format))
+            suffix = suffix.where(~several, suffix + ", kept=" + kept.map("{:g}".format).astype(str))
         labels[filtered] += " [" + suffix + "]"
     return labels
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from empirical.filter_prediction import best_kept_shares
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -113,9 +115,19 @@ def test_quoted_ray_slopes_are_those_of_the_records() -> None:
         assert numbers == pytest.approx([row["slope"], row["slope_low"], row["slope_high"]], abs=5.1e-3), key
 
 
-def test_the_larger_studys_numbers_are_those_of_its_records() -> None:
-    folder, words = ROOT / "paper_figures/records/gpu_study", " ".join(README.split())
-    scores = pd.read_csv(folder / "scores.csv").set_index(["rule", "shift"]).xs("all shifts", level="shift")
+GPU_STUDY = ROOT / "paper_figures/records/gpu_study"
+
+
+def short(value: float, digits: int = 3) -> str:
+    """The number as the README writes it: no zero before the point."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1)
+
+
+def test_the_gpu_studys_rules_and_verdicts_are_those_of_its_records() -> None:
+    words = " ".join(README.split())
+    scores = (
+        pd.read_csv(GPU_STUDY / "scores.csv").set_index(["rule", "shift"]).xs("all shifts", level="shift")
+    )
     names = {"mediant": "mediant", "quadrature": "quadrature", "lines": r"lines by share \(primary\)"}
     number = r"([+-]?\.\d+)"
     for rule, name in names.items():
@@ -125,17 +137,61 @@ def test_the_larger_studys_numbers_are_those_of_its_records() -> None:
         assert [float(n) for n in found.groups()] == pytest.approx(
             list(scores.loc[rule, columns]), abs=5.1e-4
         ), rule
-    predictions = pd.read_csv(folder / "predictions.csv").drop_duplicates(["sources", "n_train", "shift"])
+    assert f"noise floor of {short(scores.loc['quadrature', 'noise_floor'])}" in words
+    assert f"interpolation {short(scores.loc['interpolated', 'rms'])}" in words
+    assert f"best single source {short(scores.loc['best_source', 'rms'])}" in words
+    predictions = pd.read_csv(GPU_STUDY / "predictions.csv").drop_duplicates(["sources", "n_train", "shift"])
     verdicts = predictions["inside_range"].value_counts()
-    assert f"Of {len(predictions)} cells, {verdicts['yes']} lie inside" in words
-    assert f"none outside, {verdicts['inconclusive']} are open" in words
-    turned = pd.read_csv(folder / "filtering.csv")
-    turned = turned[(turned["sources"] == "snapshots:0.5+stock:0.5+junk:0") & (turned["pool_size"] == 8192)]
-    for shift, by in (("odd_view", "snapshots"), ("odd_view", "stock"), ("v2", "snapshots"), ("v2", "stock")):
-        half = (turned["shift"] == shift) & (turned["filter"] == by) & (turned["kept_share"] == 0.5)
-        row = turned[half].iloc[0]
-        for value in (row["ratio_of_pool"], row["ratio_measured"], row["ratio_of_filter"]):
-            assert f"{value:.3f}".lstrip("0") in words, (shift, by)
+    inside = predictions[predictions["inside_range"] == "yes"]["shift"].value_counts()
+    assert (
+        f"Of {len(predictions)} cells, {verdicts['yes']} lie inside their sources' range at 95% (v2 {inside['v2']}, sketch "
+        f"{inside['sketch']}, rendition {inside['rendition']}, odd view {inside['odd_view']}), none outside, "
+        f"{verdicts['inconclusive']} are open"
+    ) in words
+
+
+def test_the_gpu_studys_designs_and_ensembles_are_those_of_its_records() -> None:
+    words = " ".join(README.split())
+    designed = pd.read_csv(GPU_STUDY / "designed.csv")
+    trained = designed[designed["sources"].str.contains(":")]
+    assert f"Of {len(designed)} designs" in words
+    assert f"{len(trained)} are mixtures that were then trained" in words
+    fewest, most = trained["num_mixtures"].min(), trained["num_mixtures"].max()
+    assert f"Among {fewest} to {most} they rank {trained['rank'].min()} to {trained['rank'].max()}" in words
+    behind = trained[trained["ahead_high"] < 0]
+    assert [(row.shift, row.budget) for row in behind.itertuples()] == [("rendition", 2048)]
+    low, value, high = (behind.iloc[0][name] for name in ("ahead_low", "ahead_of_best", "ahead_high"))
+    assert f"(rendition at 2,048: {short(value, 2)} [{short(low, 2)}, {short(high, 2)}])" in words
+    assert trained.drop(behind.index)["ahead_of_best"].min() > -0.055
+    assert (designed.drop(trained.index)["ahead_high"] > 0).all()
+    ensembles = pd.read_csv(GPU_STUDY / "output_vs_input.csv").set_index(["mixing", "heads", "shift"])
+    for heads, sign in (("each", 1), ("share", -1)):
+        row = ensembles.loc[("logits", heads, "all shifts")]
+        ends = sorted((sign * row["difference_low"], sign * row["difference_high"]))
+        text = f"by {short(sign * row['mean_difference'])} [{short(ends[0])}, {short(ends[1])}]"
+        assert text in words, text
+        assert short(sign * row["place_gain"], 2) in words
+        assert f"{row['agreement_share']:.0%}" in words
+
+
+def test_the_gpu_studys_filters_are_those_of_its_records() -> None:
+    words = " ".join(README.split())
+    table = pd.read_csv(GPU_STUDY / "filtering.csv")
+    table = table[(table["filter"] != "none") & table["ratio_predicted"].notna()]
+    predicted, measured = (
+        table[f"ratio_{name}"] - table["ratio_of_pool"] for name in ("predicted", "measured")
+    )
+    clear = measured.abs() > 2 * table["ratio_measured_stderr"]
+    right = (predicted > 0) == (measured > 0)
+    assert f"{(right & clear).sum()} of the {clear.sum()} turns" in words
+    assert f"over all {len(table)} cells" in words
+    for part in (table, table[(table["pool_size"] == 8192) & (table["kept_share"] == 0.5)]):
+        for guess in ("ratio_predicted", "ratio_of_pool", "ratio_of_filter"):
+            assert short(((part[guess] - part["ratio_measured"]) ** 2).mean() ** 0.5) in words, guess
+    best = best_kept_shares(table)
+    named = best["best_measured"] == best["best_predicted"]
+    assert f"the measured best in {named.sum()} of {len(best)} pools" in words
+    assert best["lead_measured"].mean() == pytest.approx(0.02, abs=0.005)
 
 
 def test_the_predictions_of_filtered_pools_are_those_of_their_records() -> None:

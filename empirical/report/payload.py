@@ -89,7 +89,7 @@ def report_payload(folder: Path) -> dict[str, Any]:
 
 
 def clean(value: Any) -> Any:
-    """A value as JSON can hold it: NaN and infinity become null, numpy numbers plain ones."""
+    """A value as JSON can hold it: NaN and infinity become null, numbers plain ones of seven digits (pages stay small)."""
     if isinstance(value, Mapping):
         return {str(key): clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -97,7 +97,7 @@ def clean(value: Any) -> Any:
     if isinstance(value, (np.integer, np.bool_)):
         return value.item()
     if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
+        return float(f"{value:.7g}") if math.isfinite(value) else None
     return value
 
 

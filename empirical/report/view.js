@@ -1,12 +1,13 @@
 "use strict";
 (() => {
-  // The inverse of empirical/report/packing.py: rows written as columns become objects again.
+  // The inverse of empirical/report/packing.py: tables written column by column become lists of objects again.
   const unpack = (value) => {
     if (Array.isArray(value)) return value.map(unpack);
     if (value === null || typeof value !== "object") return value;
-    const columns = value["§columns"];
-    if (columns) return value["§rows"].map((row) => Object.fromEntries(row.map((item, i) => [columns[i], unpack(item)])));
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
+    const keys = value["§columns"];
+    if (!keys) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
+    const columns = value["§values"].map(unpack);
+    return columns[0].map((_, row) => Object.fromEntries(keys.map((key, i) => [key, columns[i][row]])));
   };
   const data = unpack(JSON.parse(document.getElementById("payload").textContent));
   window.studyData = data;
@@ -59,9 +60,10 @@
       box.addEventListener("change", () => { chosen.sources[box.checked ? "add" : "delete"](source.name); draw(); });
     }
     $$("provenance").textContent = JSON.stringify(data.provenance, null, 1);
-    const p = data.provenance, versions = (p.environment || {}).versions || {};
+    const p = data.provenance, made = (p.environments || [p.environment || {}]);
+    const torch = [...new Set(made.map((each) => (each.versions || {}).torch || "?"))].join(", ");
     $$("provenance-summary").textContent = `${p.runs ?? runs} runs, seeds ${(p.seeds || []).join(", ")}, ` +
-      `${(p.devices || []).join(", ") || "device unknown"}, torch ${versions.torch || "?"}: settings, seeds, versions, data`;
+      `${(p.devices || []).join(", ") || "device unknown"}, torch ${torch}: settings, seeds, versions, data`;
     fillSizes();
     fillFilters();
     for (const id of ["shift", "link", "size"]) $$(id).addEventListener("change", draw);

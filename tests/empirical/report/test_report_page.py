@@ -116,7 +116,7 @@ def test_packed_values_come_back(value: object) -> None:
 
 
 def test_the_larger_study_fits_on_a_page(tmp_path: Path) -> None:
-    """1,588 runs: rows are written as columns."""
+    """4,068 runs: rows are written as columns."""
     folder = STUDY.with_name("gpu_study")
     path = write_report(folder, tmp_path / "report.html")
     assert path.stat().st_size < LARGEST
