@@ -157,9 +157,13 @@ def design_mixtures(
     tasks: Sequence[DesignTask],
     workers: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_skip: Callable[[str], None] | None = None,
 ) -> list[DesignedMixture]:
-    """`design_mixture` of several tasks at once; their draws share the processes (`empirical.design_draws.best_shares`)."""
-    best, problems = [], []
+    """`design_mixture` of several tasks at once; their draws share the processes (`empirical.design_draws.best_shares`).
+
+    on_skip: a task without a mixture of d' > 0 is left out and its reason goes here; without it such a task raises StudyError.
+    """
+    best, problems, designable = [], [], []
     for task in tasks:
         names, shifts = task.measured.sources, task.shifts
         if not shifts or task.num_samples < 2:
@@ -176,14 +180,19 @@ def design_mixtures(
                 )
             )
         except ValueError as error:
-            raise StudyError(f"{target_name(shifts)}, budget {task.num_samples}: {error}") from error
+            reason = f"{target_name(shifts)}, budget {task.num_samples}: {error}"
+            if on_skip is None:
+                raise StudyError(reason) from error
+            on_skip(reason)
+            continue
+        designable.append(task)
         problems += [
             (task.measured.drawn_statistics(b, shifts), float(task.num_samples), task.budgets())
             for b in range(task.measured.num_draws)
         ]
     drawn = best_shares(problems, workers, on_progress)
     designs, start = [], 0
-    for task, found in zip(tasks, best, strict=True):
+    for task, found in zip(designable, best, strict=True):
         stop = start + task.measured.num_draws
         names = task.measured.sources
         designs.append(
@@ -306,10 +315,12 @@ def designs_of_study(
     means: Means | None = None,
     workers: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_skip: Callable[[str], None] = lambda reason: None,
 ) -> list[DesignedMixture]:
     """A design for every budget and target (a target is one test set or several, whose worst counts), budget by budget.
 
-    Single-source models alone are looked at. Raises DataError or StudyError: see `measure_sources`, `design_mixture`.
+    Single-source models alone are looked at. A target on which no source has learned anything is left out (on_skip is told
+    why). Raises DataError or StudyError: see `measure_sources`, `design_mixture`; also when no target is left.
     """
     means = means or group_means(accuracies)
     tasks = []
@@ -318,4 +329,10 @@ def designs_of_study(
         names = sources_by_size(overlaps)[size]
         measured = measure_sources(accuracies, overlaps, size, names, num_draws, seed, means)
         tasks += [DesignTask(measured, tuple(shifts), budget) for shifts in targets]
-    return design_mixtures(tasks, workers, on_progress)
+    skipped: list[str] = []
+    designs = design_mixtures(tasks, workers, on_progress, skipped.append)
+    for reason in skipped:
+        on_skip(reason)
+    if skipped and not designs:
+        raise StudyError(skipped[0])
+    return designs

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,10 @@ class StudyResults:
         """No table yet: they are made later, from the records."""
         empty = pd.DataFrame()
         return cls(empty, empty, empty, empty, "Tables and figures are left to --tables-only.", failures)
+
+    def with_analysis(self, text: str) -> "StudyResults":
+        """The same with more to say at the end of the summary."""
+        return replace(self, summary=f"{self.summary}\n\n{text}") if text else self
 
 
 def write_results(

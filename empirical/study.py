@@ -98,7 +98,7 @@ def run_study(options: StudyOptions, progress: StudyProgress) -> StudyResults:
             return StudyResults.none(failures)
         results = write_results(study, records, failures, partial=False)
         if over and study.design.designed_sizes:
-            _analyse(folder, progress)
+            return results.with_analysis(_analyse(folder, progress))
         return results
 
 
@@ -184,21 +184,28 @@ def _design(study: Study, records: Mapping[str, Mapping[str, Any]], progress: St
     write_table(accuracies_table(single), folder / "accuracies.csv")
     progress.say("single-source runs are finished: designing the best mixtures from them")
     try:
-        design_study(StudyFolder(folder), study.design.designed_sizes)
+        design_study(
+            StudyFolder(folder),
+            study.design.designed_sizes,
+            on_skip=lambda reason: progress.warn(f"no design for {reason}"),
+        )
     except (DataError, StudyError) as error:
         progress.warn(f"no mixture was designed: {error}")
 
 
-def _analyse(folder: Path, progress: StudyProgress) -> None:
+def _analyse(folder: Path, progress: StudyProgress) -> str:
+    """The further tables; what they say, in words."""
     from empirical.study_analysis import analyse_study
 
     progress.say("measuring overlaps, places, designed mixtures and output mixing")
     try:
-        notes = analyse_study(StudyFolder(folder)).notes
+        analysis = analyse_study(StudyFolder(folder))
     except (DataError, StudyError) as error:  # records made elsewhere have no logits here
-        notes = (str(error),)
-    for note in notes:
+        progress.warn(str(error))
+        return ""
+    for note in analysis.notes:
         progress.warn(note)
+    return analysis.summary
 
 
 def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults:
@@ -216,7 +223,7 @@ def write_tables(options: StudyOptions, progress: StudyProgress) -> StudyResults
         progress.say(f"{len(records)} of {len(study.runs)} planned runs have a record")
         results = write_results(study, records, {}, partial=False)
         if study.design.designed_sizes:
-            _analyse(options.out, progress)
+            return results.with_analysis(_analyse(options.out, progress))
         return results
 
 

@@ -52,6 +52,7 @@ def design_study(
     targets: Sequence[Sequence[str]] = (),
     num_draws: int = NUM_DRAWS,
     on_progress: Callable[[str, int, int], None] = _silent,
+    on_skip: Callable[[str], None] = lambda reason: None,
 ) -> pd.DataFrame:
     """Design mixtures from the single-source models that a folder has, and write designs.csv and design_candidates.csv.
 
@@ -59,7 +60,8 @@ def design_study(
     were measured. targets: each a list of test sets; by default every shift, and the worst of all shifts. designs.csv is
     what the study commits to before a designed mixture is trained; train each row's `sources` at its `budget`.
 
-    Raises DataError or StudyError: see `empirical.measured_sources.measure_sources` and `empirical.design.design_mixture`.
+    A target on which nothing has been learned is left out; on_skip is told why. Raises DataError or StudyError: see
+    `empirical.measured_sources.measure_sources` and `empirical.design.designs_of_study`.
     """
     accuracies = folder.accuracies()
     overlaps = folder.overlaps(accuracies, lambda done, total: on_progress("overlaps", done, total))
@@ -70,7 +72,7 @@ def design_study(
         targets = [[name] for name in every] + ([every] if len(every) > 1 else [])
     designs = designs_of_study(
         accuracies, overlaps, budgets, targets, num_draws,
-        on_progress=lambda done, total: on_progress("designs", done, total),
+        on_progress=lambda done, total: on_progress("designs", done, total), on_skip=on_skip,
     )  # fmt: skip
     table = designs_table(designs)
     write_table(table, folder.path / "designs.csv")
@@ -124,7 +126,15 @@ def analyse_study(
         draw_study_robustness(tables["effective_robustness"], folder.path / "effective_robustness")
     keep("places", lambda: predict_places(accuracies, overlaps, reference, num_draws))
     if redesign or not (folder.path / "designs.csv").exists():
-        keep("designs", lambda: design_study(folder, num_draws=num_draws, on_progress=on_progress))
+        keep(
+            "designs",
+            lambda: design_study(
+                folder,
+                num_draws=num_draws,
+                on_progress=on_progress,
+                on_skip=lambda reason: notes.append(f"no design for {reason}"),
+            ),
+        )
     else:
         tables["designs"] = folder.table("designs")
     designs = tables.get("designs", pd.DataFrame(columns=list(DESIGN_COLUMNS)))

@@ -159,6 +159,23 @@ def test_candidates_hold_equal_shares_and_every_source(study, overlaps):
     assert on_target.idxmax() == "designed" or on_target.max() - on_target["designed"] < 1e-3
 
 
+def test_a_target_that_nobody_learned_stops_no_other_design(study, overlaps):
+    nothing = study.accuracies.copy()
+    unlearned = nothing["test_set"] == "odd"
+    nothing.loc[unlearned, "num_correct"] = nothing.loc[unlearned, "num_images"] // 20  # below chance
+    nothing.loc[unlearned, "accuracy"] = (
+        nothing.loc[unlearned, "num_correct"] / nothing.loc[unlearned, "num_images"]
+    )
+    nothing.loc[unlearned, ["dprime", "probit"]] = -0.7
+    skipped: list[str] = []
+    designs = designs_of_study(nothing, overlaps, [512], [["odd"], ["even"]], 3, on_skip=skipped.append)
+    assert [design.target for design in designs] == ["even"]
+    (reason,) = skipped
+    assert reason.startswith("odd, budget 512: ")
+    with pytest.raises(StudyError, match="odd, budget 512"):
+        designs_of_study(nothing, overlaps, [512], [["odd"]], 3)
+
+
 def test_sizes_that_lack_sources_are_not_designed_on(study, overlaps):
     assert nearest_measured_size(overlaps, 60) == 256
     assert nearest_measured_size(overlaps, 10_000) == 512
