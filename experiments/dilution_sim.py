@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from empirical.scheduler import thread_environment
 from theory.panels.best_mixture import BestMixtureOptions
 from theory.panels.break_even import BreakEvenOptions
 from theory.panels.dilution import DilutionOptions
@@ -134,7 +135,9 @@ def finished_panels(
     messages = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(messages, progress), daemon=True)
     listener.start()
-    with ProcessPoolExecutor(min(arguments.workers, len(names)), context, _start, (messages,)) as pool:
+    workers = min(arguments.workers, len(names))
+    # Each with one BLAS thread: two pools of threads on the same cores wait for one another (twice as long, seen on 2 cores).
+    with thread_environment(1), ProcessPoolExecutor(workers, context, _start, (messages,)) as pool:
         jobs = {pool.submit(_work, arguments, name): name for name in names}
         try:
             for job in as_completed(jobs):

@@ -27,7 +27,8 @@ from theory.page import on_page
 FIGURES = (
     "testbed", "source_lines", "data_efficiency", "first_pair", "pairs", "many_sources", "output_vs_input",
     "predictions_vs_measurements", "filtering_measured", "filter_turn", "published_ladder", "published_mixtures", "dilution",
-    "filtering_theory", "break_even", "best_mixture", "linear_clip", "learners", "escape", "wrong_line",
+    "filtering_theory", "break_even", "best_mixture", "linear_clip", "learners", "learner_limits", "escape",
+    "wrong_line",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from empirical.filter_prediction import best_kept_shares
+from theory.learner_limits_verdict import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -210,6 +211,20 @@ def test_the_predictions_of_filtered_pools_are_those_of_their_records() -> None:
     assert "; {} against {} and {} on the largest pool".format(*errors[3:]) in words
     turns = [(table[name] - table["ratio_of_pool"]) > 0 for name in ("ratio_predicted", "ratio_measured")]
     assert f"right in {int((turns[0] == turns[1]).sum())} of {len(table)}" in words
+
+
+def test_what_is_said_of_the_exact_limits_is_that_of_their_records() -> None:
+    found = verdict(pd.read_csv(ROOT / "paper_figures/records/learner_limits/learner_limits.csv"))
+    (fall,) = found.shrinkages
+    words = " ".join(README.split())
+    assert f"of {found.num_cells} accuracies" in words
+    assert (
+        f"{found.beyond_3} lie beyond three standard errors (at most {short(100 * found.largest_stderr, 2)} points"
+        in words
+    )
+    assert (
+        f"falls to {short(fall.ratio, 2)} ± {short(fall.stderr, 2)} of its size at d = {fall.small}" in words
+    )
 
 
 def test_links_lead_to_files() -> None:

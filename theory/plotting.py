@@ -8,6 +8,7 @@ that are accuracies, importing this module registers a matplotlib scale: `ax.set
 Matplotlib loads with this module, which `import theory` therefore leaves out.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -75,8 +76,9 @@ def save_figure(fig: Figure, stem: str | Path, close: bool = True) -> list[Path]
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in current_page().formats]
     for path in paths:
-        # Written beside and renamed, so that a viewer that refreshes never meets half a file.
-        partial = path.with_name(f".{path.name}.tmp")
+        # Written beside and renamed, so that a viewer that refreshes never meets half a file; two processes that draw
+        # the same figure do not take each other's away.
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         kind = path.suffix[1:]
         fig.savefig(partial, dpi=200, format=kind, metadata=undated.get(kind))
         partial.replace(path)
