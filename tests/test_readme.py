@@ -227,6 +227,26 @@ def test_what_is_said_of_the_exact_limits_is_that_of_their_records() -> None:
     )
 
 
+def test_the_benchmark_table_of_theory_is_that_of_its_records() -> None:
+    table = pd.read_csv(ROOT / "paper_figures/records/benchmark_theory/benchmark.csv")
+    start = README.index("| theory | ours | peer |")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in README[start:].split("\n\n")[0].splitlines()[2:]
+    ]
+    assert len(rows) == len(table)
+    unit = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+    for (_, ours, peer, ratio), row in zip(rows, table.itertuples(), strict=True):
+        for text, seconds in ((ours, row.ours_seconds), (peer, row.peer_seconds)):
+            value, name = text.split(",")[0].split()
+            assert float(value) * unit[name] == pytest.approx(seconds, rel=0.006), text
+        assert float(ratio.replace(",", "")) == pytest.approx(row.ratio, rel=0.003)
+    scaling = pd.read_csv(ROOT / "paper_figures/records/benchmark_theory/scaling.csv")
+    assert "costs 6.7 to 8.7 ms" in " ".join(README.split())
+    seconds = scaling.filter(like="seconds").iloc[:, 0]
+    assert [round(1e3 * value, 1) for value in (seconds.min(), seconds.max())] == [6.7, 8.7]
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
