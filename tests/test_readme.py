@@ -240,7 +240,7 @@ def test_the_benchmark_table_of_theory_is_that_of_its_records() -> None:
         for text, seconds in ((ours, row.ours_seconds), (peer, row.peer_seconds)):
             value, name = text.split(",")[0].split()
             assert float(value) * unit[name] == pytest.approx(seconds, rel=0.006), text
-        assert float(ratio.replace(",", "")) == pytest.approx(row.ratio, rel=0.003)
+        assert float(ratio.replace(",", "")) == pytest.approx(row.ratio, rel=0.005)
     scaling = pd.read_csv(ROOT / "paper_figures/records/benchmark_theory/scaling.csv")
     assert "costs 6.7 to 8.7 ms" in " ".join(README.split())
     seconds = scaling.filter(like="seconds").iloc[:, 0]
