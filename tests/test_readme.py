@@ -242,9 +242,9 @@ def test_the_benchmark_table_of_theory_is_that_of_its_records() -> None:
             assert float(value) * unit[name] == pytest.approx(seconds, rel=0.006), text
         assert float(ratio.replace(",", "")) == pytest.approx(row.ratio, rel=0.005)
     scaling = pd.read_csv(ROOT / "paper_figures/records/benchmark_theory/scaling.csv")
-    assert "costs 6.7 to 8.7 ms" in " ".join(README.split())
+    assert "costs 6.65 to 8.65 ms" in " ".join(README.split())
     seconds = scaling.filter(like="seconds").iloc[:, 0]
-    assert [round(1e3 * value, 1) for value in (seconds.min(), seconds.max())] == [6.7, 8.7]
+    assert [round(1e3 * value, 2) for value in (seconds.min(), seconds.max())] == [6.65, 8.65]
 
 
 def test_links_lead_to_files() -> None:
