@@ -247,6 +247,16 @@ def test_the_benchmark_table_of_theory_is_that_of_its_records() -> None:
     assert [round(1e3 * value, 2) for value in (seconds.min(), seconds.max())] == [6.65, 8.65]
 
 
+def test_the_gpu_rows_of_the_training_benchmark_are_those_of_its_records() -> None:
+    table = pd.read_csv(ROOT / "paper_figures/records/benchmark_training_gpu/benchmark.csv")
+    ends, _, steady, together = table.itertuples()
+    words = " ".join(README.split())
+    assert f"{1000 / steady.ours_seconds:,.0f} images/s | {1000 / steady.peer_seconds:,.0f} images/s" in words
+    assert f"{steady.ratio:.1f} times as fast" in words
+    assert f"{1000 / together.ours_seconds:,.0f} images/s together | {together.ratio:.1f} times" in words
+    assert f"{ends.ours_seconds:.1f} s | {ends.peer_seconds:.1f} s: {ends.ratio:.2f} times" in words
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
