@@ -271,7 +271,9 @@ mscale.register_scale(ProbitScale)
 
 
 def panel_letters(axes: Sequence[Axes]) -> None:
-    """Prefix the left title of each panel with a, b, c, ..."""
-    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes, strict=False):
+    """Prefix the left title of each panel with a, b, c, ..., z, aa, ab, ..."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    for i, ax in enumerate(axes):
+        letter = alphabet[i % 26] if i < 26 else alphabet[i // 26 - 1] + alphabet[i % 26]
         title = ax.get_title(loc="left")
         ax.set_title(f"{letter}  {title}" if title else letter, loc="left")

@@ -93,6 +93,8 @@ def draw_predictions_vs_measurements(
 def _ratio_panel(ax: Axes, rows: pd.DataFrame, first: bool) -> None:
     """Predicted against measured d' ratio: points of the rules, error bars on the primary one."""
     rms: dict[str, str] = {}
+    # Hundreds of mixtures would hide one another.
+    scale = min(1.0, np.sqrt(60 / max(1, int((rows["rule"] == PRIMARY_RULE).sum()))))
     for rule in [*BASELINES, *(r for r in reversed(RULES) if r not in BASELINES)]:
         part = rows[rows["rule"] == rule]
         part = part[np.isfinite(part["ratio_predicted"]) & np.isfinite(part["ratio_measured"])]
@@ -115,12 +117,12 @@ def _ratio_panel(ax: Axes, rows: pd.DataFrame, first: bool) -> None:
                 ecolor=INK,
                 elinewidth=0.5,
                 capsize=0,
-                alpha=0.6,
+                alpha=0.6 * scale**2,
                 zorder=3,
             )
         ax.plot(
-            x, y, marker, ms=3.6 if primary else 3.2, mfc=colour if filled else "none", mec=colour,
-            mew=0.7, ls="none", zorder=6 if primary else 4,
+            x, y, marker, ms=scale * (3.6 if primary else 3.2), mfc=colour if filled else "none",
+            mec="none" if filled and scale < 1 else colour, mew=0.7 * scale, ls="none", zorder=6 if primary else 4,
         )  # fmt: skip
         rms[rule] = f"{readable(rule)} {np.sqrt(np.mean((x - y) ** 2)):.3f}"
     values = rows[["ratio_predicted", "ratio_measured"]].to_numpy(float)
