@@ -1,7 +1,7 @@
 """Evaluate one model on several test sets: images streamed through it, logits, labels and ids saved, counts with intervals.
 
-Use `evaluate_by_name` (or `evaluate_set`) for one set and `reference_on_subsets` for the reference's accuracy on each shift's classes;
-`accuracy_rows` makes the tidy table. `experiments/evaluate.py` is the command.
+Use `evaluate_by_name` (or `evaluate_set`) for one set and `reference_on_subsets` for the reference's accuracy on each
+shift's classes; `accuracy_rows` makes the tidy table. `experiments/evaluate.py` is the command.
 """
 
 from __future__ import annotations
