@@ -1,7 +1,7 @@
 """Evaluate one model on several test sets: images streamed through it, logits, labels and ids saved, counts with intervals.
 
-Use `evaluate_set` for one set and `reference_on_subsets` for the reference's accuracy on each shift's classes;
-`accuracy_rows` makes the tidy table. `experiments/evaluate.py` is the command.
+Use `evaluate_by_name` (or `evaluate_set`) for one set and `reference_on_subsets` for the reference's accuracy on each
+shift's classes; `accuracy_rows` makes the tidy table. `experiments/evaluate.py` is the command.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,10 @@ from PIL import Image
 from empirical.checkpoints import side_of
 from empirical.errors import DataError
 from empirical.evaluation_sets import load_test_set
-from empirical.imagenet_sets import EvaluationSet
+from empirical.execution import default_templates
+from empirical.imagenet_sets import EvaluationSet, Names, open_imagenet_set
 from empirical.model_inputs import ClipModel
+from empirical.published import TEST_SETS
 from empirical.records import write_json
 from empirical.shards import UnreadableSample, decode_image
 from empirical.tables import ACCURACY_COLUMNS
@@ -159,6 +162,55 @@ def evaluate_own_set(
         list(test_set.account.notes),
         test_set.account.summary(),
     )
+
+
+def evaluate_by_name(
+    model: ClipModel,
+    tokenizer: Tokenizer,
+    name: str,
+    path: str,
+    device: str = "cpu",
+    batch_size: int = 64,
+    *,
+    objectnet_names: Literal["own", "imagenet", "both"] = "own",
+    border: int | None = None,
+    limit: int | None = None,
+    progress: Callable[[str, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> list[Evaluated]:
+    """A set by the field's protocol where its name has one (imagenet, imagenet_v2, ..., objectnet), else as one's own.
+
+    Args:
+        objectnet_names, border: ObjectNet's prompts (both: two results) and the pixels cut off its images.
+        limit: the first so many images of each of ImageNet's sets only.
+        progress: called with the result's name and the number of images done.
+        warn: told of a protocol that had to be left out while another one could be followed.
+
+    Raises DataError when the set cannot be read.
+    """
+    templates = default_templates()
+    if name not in TEST_SETS:
+        return [evaluate_own_set(model, tokenizer, name, path, templates, device, batch_size)]
+    protocols: dict[str, list[Names]] = {
+        "own": ["own"],
+        "imagenet": ["imagenet"],
+        "both": ["own", "imagenet"],
+    }
+    found: list[Evaluated] = []
+    for names in protocols[objectnet_names if name == "objectnet" else "own"]:
+        label = f"{name}_imagenet_prompts" if names == "imagenet" else name
+        try:
+            opened = open_imagenet_set(name, path, names, border if name == "objectnet" else None)
+        except DataError as error:
+            if not found:  # nothing else was asked for
+                raise
+            warn(f"{label} left out: {error}")
+            continue
+        told = None if progress is None else partial(progress, label)
+        found.append(
+            evaluate_set(model, tokenizer, opened, label, templates, device, batch_size, limit, told)
+        )
+    return found
 
 
 def reference_on_subsets(

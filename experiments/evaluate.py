@@ -67,11 +67,11 @@ def run(arguments: Arguments) -> int:
 
     sets = _named(arguments.test_set)
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
-    name = arguments.checkpoint.stem
+    name, device = arguments.checkpoint.stem, default_device(arguments.device)
     evaluated = [
         found
         for set_name, path in sets.items()
-        for found in _evaluate(arguments, model, tokenizer, set_name, path, default_device)
+        for found in _evaluate(arguments, model, tokenizer, set_name, path, device)
     ]
     results = {each.name: (each.logits, each.labels) for each in evaluated}
     for each in evaluated:
@@ -105,51 +105,33 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, default_device) -> list:
+def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, device: str) -> list:
     """One set by every protocol asked for, with progress; its warnings go to the error stream."""
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    from empirical.errors import DataError
-    from empirical.evaluation import evaluate_own_set, evaluate_set
-    from empirical.execution import default_templates
-    from empirical.imagenet_sets import Names, open_imagenet_set
-    from empirical.published import TEST_SETS
+    from empirical.evaluation import evaluate_by_name
 
-    device, templates, found = default_device(arguments.device), default_templates(), []
-    if name not in TEST_SETS:
-        found.append(evaluate_own_set(model, tokenizer, name, path, templates, device, arguments.batch_size))
-    else:
-        protocols: dict[str, list[Names]] = {
-            "own": ["own"],
-            "imagenet": ["imagenet"],
-            "both": ["own", "imagenet"],
-        }
-        for names in protocols[arguments.objectnet_names if name == "objectnet" else "own"]:
-            label = f"{name}_imagenet_prompts" if names == "imagenet" else name
-            border = arguments.border if arguments.border >= 0 and name == "objectnet" else None
-            try:
-                opened = open_imagenet_set(name, path, names, border)
-            except DataError as error:
-                if not found:  # nothing else was asked for
-                    raise
-                print(f"warning: {label} left out: {error}", file=sys.stderr)
-                continue
-            columns = (
-                TextColumn("{task.description}"),
-                TextColumn("{task.completed:,.0f} images"),
-                TimeElapsedColumn(),
-            )
-            with Progress(*columns, transient=True) as bar:
-                task = bar.add_task(label, total=None)
-                found.append(
-                    evaluate_set(
-                        model, tokenizer, opened, label, templates, device, arguments.batch_size, arguments.limit or None,
-                        lambda done, bar=bar, task=task: bar.update(task, completed=done),
-                    )
-                )  # fmt: skip
+    def warn(sentence: str) -> None:
+        print(f"warning: {sentence}", file=sys.stderr)
+
+    columns = (
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f} images"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        found = evaluate_by_name(
+            model, tokenizer, name, path, device, arguments.batch_size,
+            objectnet_names=arguments.objectnet_names,
+            border=arguments.border if arguments.border >= 0 else None,
+            limit=arguments.limit or None,
+            progress=lambda label, done: bar.update(task, description=label, completed=done),
+            warn=warn,
+        )  # fmt: skip
     for each in found:
         for sentence in each.warnings:
-            print(f"warning: {sentence}", file=sys.stderr)
+            warn(sentence)
         if "none skipped" not in each.account:
             print(f"{each.name}: {each.account}", file=sys.stderr)
     return found
