@@ -110,7 +110,13 @@ class PercentLocator(ticker.Locator):
     def __init__(self, to_axis: Callable[[np.ndarray], np.ndarray], min_inches: float = 0.32) -> None:
         self._to_axis = to_axis
         self._min_inches = min_inches
-        self._levels = [(w, np.asarray(to_axis(np.asarray(row) / 100.0))) for w, row in _percent_levels()]
+        levels = _percent_levels()
+        # All rows in one call: a link is compiled anew for every length of its argument.
+        places = np.asarray(to_axis(np.concatenate([row for _, row in levels]) / 100.0))
+        ends = np.cumsum([len(row) for _, row in levels])
+        self._levels = [
+            (whole, own) for (whole, _), own in zip(levels, np.split(places, ends[:-1]), strict=True)
+        ]
 
     def __call__(self) -> Any:
         """Tick positions for the axis' current view."""

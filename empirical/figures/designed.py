@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator
 
 from empirical.design import target_shifts
 from empirical.figures.elements import (
@@ -140,7 +140,8 @@ def _ranks(ax: Axes, designed: pd.DataFrame, targets: list[str], budgets: list[i
     ax.axvline(1, color=PALE, lw=0.8, zorder=0)
     ax.axvline(last, color=PALE, lw=0.8, ls=(0, (2, 2)), zorder=0)
     ax.set_xlim(1 - 0.05 * last, 1.05 * last)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    step = max(1, round(last / 30)) * 5
+    ax.xaxis.set_major_locator(FixedLocator([1, *range(step, int(last) + 1, step)]))
     ax.set_yticks(
         range(len(targets))[::-1],
         [_words(str(name)).removesuffix(" shifts") for name in targets],

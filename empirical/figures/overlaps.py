@@ -131,7 +131,7 @@ def _noise(
         ax.plot(sizes, line, color=DARK, lw=1.0, ls=(0, (3, 2)), zorder=1)
         seen += [*line]
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(sizes.tolist()))
+    ax.xaxis.set_major_locator(FixedLocator(_apart(sizes)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -143,6 +143,15 @@ def _noise(
         ax.set_ylim(min(seen) - 0.2, max(seen) + 0.2)
     ax.set_xlabel("training samples n")
     ax.set_ylabel("share of noise, 1 − r")
+
+
+def _apart(sizes: np.ndarray) -> list[float]:
+    """Sizes to name, the largest first, each at least 1.9 times the next: shares of a budget lie close to a whole one."""
+    named: list[float] = []
+    for size in sorted(sizes.tolist(), reverse=True):
+        if not named or named[-1] / size > 1.9:
+            named.append(size)
+    return named
 
 
 def _logit(share: np.ndarray) -> np.ndarray:

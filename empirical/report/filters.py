@@ -32,15 +32,16 @@ def measured_pools(folder: Path, accuracies: pd.DataFrame, reference: str) -> li
     measured = predict_filtering(accuracies, account, None, reference)
     sizes = account.groupby("sources")["pool_size"].max()
     return [
-        _pool(pool, name, size, pools, measured)
+        pool_payload(pool, name, size, pools, measured)
         for (pool, name, size), pools in found.items()
         if size == sizes[pool]
     ]
 
 
-def _pool(
+def pool_payload(
     sources: str, name: str, size: int, pools: Sequence[FilteredPool], measured: pd.DataFrame
 ) -> dict[str, Any]:
+    """One pool (all seeds) and filter as the page reads it; `measured` from `predict_filtering`."""
     first = pools[0]
     of_pool = measured[(measured["sources"] == sources) & (measured["pool_size"] == size)]
     half = of_pool["ratio_measured_stderr"] * stdtrit(np.maximum(of_pool["num_seeds"] - 1, 1), 0.975)

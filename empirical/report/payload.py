@@ -19,6 +19,10 @@ from theory.links import dprime
 from theory.plotting import MARKERS
 
 _TABLES = ("accuracies", "trends", "predictions", "scores")
+_PREDICTED = (
+    "sources", "shift", "n_train", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
+    "ratio_measured_stderr", "inside_range",
+)  # fmt: skip
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
 _SYMBOLS = dict(
     zip(
@@ -81,24 +85,24 @@ def report_payload(folder: Path) -> dict[str, Any]:
         "means": _means(accuracies, reference),
         "lines": _lines(trends),
         "ratios": _ratios(accuracies, reference),
-        "predictions": [clean(row) for row in predictions.to_dict("records")],
+        "predictions": [clean(row) for row in predictions[list(_PREDICTED)].to_dict("records")],
         "scores": [clean(row) for row in study["scores"].to_dict("records")],
-        "pools": clean(pools),
+        "pools": clean(pools, digits=12),
         "filters": clean(assumed_filters(accuracies, trends, reference, classes[reference], pools)),
         "provenance": study["provenance"],
     }
 
 
-def clean(value: Any) -> Any:
-    """A value as JSON can hold it: NaN and infinity become null, numbers plain ones of seven digits (pages stay small)."""
+def clean(value: Any, digits: int = 7) -> Any:
+    """A value as JSON can hold it: NaN and infinity become null, numbers plain ones of so many digits (pages stay small)."""
     if isinstance(value, Mapping):
-        return {str(key): clean(item) for key, item in value.items()}
+        return {str(key): clean(item, digits) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [clean(item) for item in value]
+        return [clean(item, digits) for item in value]
     if isinstance(value, (np.integer, np.bool_)):
         return value.item()
     if isinstance(value, (float, np.floating)):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value
 
 
@@ -154,6 +158,7 @@ def _means(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
 
 
 def _lines(trends: pd.DataFrame) -> list[dict[str, Any]]:
+    """Lines of single sources: what the page draws and what the rule of lines is told."""
     kept = [
         "kind",
         "sources",
@@ -167,7 +172,7 @@ def _lines(trends: pd.DataFrame) -> list[dict[str, Any]]:
         "r2",
         "num_models",
     ]
-    return [clean(row) for row in trends[kept].to_dict("records")]
+    return [clean(row) for row in trends.loc[trends["kind"] == "single", kept].to_dict("records")]
 
 
 def _ratios(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:

@@ -195,7 +195,11 @@
       }
     }
     const mixtures = data.models.filter((m) => m.kind === "input_mixing" && mixtureShown(m));
-    traces.push(points(mixtures, s, { color: css("--ink"), symbol: "diamond", size: 8, line: { color: css("--paper"), width: 1 } }, "mixtures, measured"));
+    // Hundreds of mixtures would hide the few that the curves are about.
+    const ofPair = new Set(pairMixtures(...s.pair).map((r) => r.sources));
+    const own = mixtures.filter((m) => ofPair.has(m.sources)), others = mixtures.filter((m) => !ofPair.has(m.sources));
+    if (others.length) traces.push(points(others, s, { color: css("--soft"), symbol: "diamond", size: 5, opacity: others.length > 100 ? 0.25 : 0.6 }, "other mixtures"));
+    traces.push(points(own, s, { color: css("--ink"), symbol: "diamond", size: 8, line: { color: css("--paper"), width: 1 } }, "mixtures of this pair"));
     const ensembles = data.models.filter((m) => m.kind === "output_mixing" && m.heads === "each" && mixtureShown(m));
     traces.push({ ...points(ensembles, s, { color: css("--soft"), symbol: "x-thin", size: 6, line: { color: css("--soft"), width: 1.2 } }, "ensembles, n each"), visible: "legendonly" });
     for (const rule of data.rules.filter((r) => !r.baseline && usable(r, s))) {
@@ -289,7 +293,7 @@
     const bars = (m, end) => (m.ratio[end] === null ? 0 : Math.abs(m.ratio[end] - m.ratio[0]));
     const interval = (m) => `${fixed(m.ratio[0])}` + (m.ratio[1] === null ? "" : ` [${fixed(m.ratio[1])}, ${fixed(m.ratio[2])}]`);
     Plotly.react("filtered", [
-      { type: "scatter", mode: "lines", x: curve.map((c) => c.kept), y: curve.map((c) => c.ratio), name: "Theorem 3, nothing assumed", line: { color: css("--accent"), width: 2 }, hoverinfo: "skip" },
+      { type: "scatter", mode: "lines", x: curve.map((c) => c.kept), y: curve.map((c) => c.ratio), name: "Theorem 3", line: { color: css("--accent"), width: 2 }, hoverinfo: "skip" },
       { type: "scatter", mode: "lines", x: [0.005, 1], y: [own, own], name: `CLIP of ${mixtureWords(pool.filter)} itself`, line: { color: colour[pool.filter] || css("--soft"), dash: "dash", width: 1.4 }, hoverinfo: "skip" },
       ...[[true, "raw pool", css("--soft"), "circle"], [false, "kept, measured", css("--ink"), "square"]].map(([raw, name, tone, symbol]) => {
         const part = rows.filter((m) => m.raw === raw);
