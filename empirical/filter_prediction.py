@@ -96,14 +96,21 @@ def predict_filtering(
             pool_ratio = np.nan
             if raw is not None:
                 of_pool = models.loc[list(pd.unique(raw["run"]))].mean()
-                pool_ratio = of_pool[shift] / of_pool[reference]
+                pool_ratio = _ratio(of_pool, shift, reference)
             rows.append(
-                (sources, name, int(pool_size), kept, n, shift, len(runs), values[shift].mean() / values[reference].mean(),
-                 _stderr(ratio), np.nan if predicted is None else predicted[shift] / predicted[reference], pool_ratio,
-                 np.nan if own is None else own[shift] / own[reference], values[shift].mean(), _stderr(values[shift]),
+                (sources, name, int(pool_size), kept, n, shift, len(runs), _ratio(values.mean(), shift, reference),
+                 _stderr(ratio), np.nan if predicted is None else _ratio(predicted, shift, reference), pool_ratio,
+                 np.nan if own is None else _ratio(own, shift, reference), values[shift].mean(), _stderr(values[shift]),
                  np.nan if predicted is None else predicted[shift], right.mean())
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+
+
+def _ratio(dprime: Mapping[str, float], shift: str, reference: str) -> float:
+    """d' under shift over d' on the reference; nan where one of them is infinite (all images right, or all wrong) or 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.float64(dprime[shift]) / np.float64(dprime[reference])
+    return float(ratio) if np.isfinite(ratio) and np.isfinite(dprime[reference]) else np.nan
 
 
 def _stderr(values: Any) -> float:
