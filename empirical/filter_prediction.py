@@ -106,7 +106,7 @@ def predict_filtering(
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
 
 
-def _ratio(dprime: Mapping[str, float], shift: str, reference: str) -> float:
+def _ratio(dprime: pd.Series, shift: str, reference: str) -> float:
     """d' under shift over d' on the reference; nan where one of them is infinite (all images right, or all wrong) or 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.float64(dprime[shift]) / np.float64(dprime[reference])

@@ -159,7 +159,7 @@ def test_pools_at_other_thresholds_are_those_predicted(tables, found: pd.DataFra
             predicted.append(here.dprimes(int(row["n_train"])))
             shares.append(here.kept_share())
         reference, shift = np.mean(predicted, axis=0)
-        assert here.test_sets == ("reference", "shift")
+        assert pools[key][0].test_sets == ("reference", "shift")
         assert shift / reference == pytest.approx(row["ratio_predicted"], rel=1e-9)
         assert shift == pytest.approx(row["dprime_shift_predicted"], rel=1e-9)
         assert np.mean(shares) == pytest.approx(kept, abs=0.02), "scores are nearly normal"
