@@ -105,14 +105,15 @@ def most_samples(shares: Shares, available: Mapping[str, int]) -> int:
 
     Raises: StudyError when it is empty.
     """
-    total = min(int(available[name] / share) + 1 for name, share in shares)
-    while total > 0:
-        counts = split_counts(shares, total) if total * min(share for _, share in shares) >= 1 else (0,)
-        if min(counts) < 1:
-            break
+    # A source gives at least the whole part of its share, so beyond this some source has too few samples.
+    bound = int(min((available[name] + 1) / share for name, share in shares))
+    for total in range(bound, 0, -1):
+        try:
+            counts = split_counts(shares, total)
+        except StudyError:  # less than one sample of a source
+            continue
         if all(count <= available[name] for (name, _), count in zip(shares, counts, strict=True)):
             return total
-        total -= 1
     raise StudyError(
         f"the sources are too small for the mixture {format_shares(shares)}: they have "
         f"{', '.join(f'{name} {count:,}' for name, count in available.items())} samples"
