@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from empirical.data import CAPTION_SAMPLE
-from empirical.errors import StudyError
+from empirical.errors import DataError, StudyError
 from empirical.index_building import build_index
 from empirical.indexed_reader import read_captions
 from empirical.model import load_config
@@ -154,8 +154,6 @@ def load_indexes(options: StreamOptions, indexes: Path) -> dict[str, ShardIndex]
 
     Raises: DataError when one is missing or damaged, or a shard has gone or changed its size since.
     """
-    from empirical.errors import DataError
-
     found = {name: load_index(folder) for name, folder in index_folders(options, indexes).items()}
     for name, index in found.items():
         if changed := index.changed_shards():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,17 +52,17 @@ def command(data: Path, out: Path, *more: str, samples: int = 60, epochs: int = 
     ]  # fmt: skip
 
 
-def start(arguments: list[str], launcher: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
+def start(arguments: list[str], launcher: tuple[str, ...] = (), kill_at: str = "") -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, *launcher, str(SCRIPT), *arguments],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | {VARIABLE: kill_at},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def run(arguments: list[str], launcher: tuple[str, ...] = (), **variables: str) -> tuple[int, str]:
-    process = start(arguments, launcher, **variables)
+def run(arguments: list[str], launcher: tuple[str, ...] = (), kill_at: str = "") -> tuple[int, str]:
+    process = start(arguments, launcher, kill_at)
     said, _ = process.communicate(timeout=300)
     return process.returncode, said
 
@@ -121,7 +122,7 @@ def test_killed_in_mid_epoch_it_ends_with_the_same_bits(
     data: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    status, said = run(command(data, out), **{VARIABLE: "renamed out/checkpoint.pt"})
+    status, said = run(command(data, out), kill_at="renamed out/checkpoint.pt")
     assert status == -signal.SIGKILL, said
     assert sorted(path.name for path in out.iterdir()) == [".lock", "checkpoint.pt"]
     assert main(arguments(data, out)) == 0
@@ -143,7 +144,7 @@ def test_killed_inside_writes_it_ends_with_the_same_bits(
         "half-written out/model.safetensors",
         "written out/provenance.json",
     ):
-        status, said = run(command(data, out), **{VARIABLE: at})
+        status, said = run(command(data, out), kill_at=at)
         assert status == -signal.SIGKILL, said
         assert not (out / "provenance.json").exists()
     assert "trained to the end" in said
@@ -153,8 +154,8 @@ def test_killed_inside_writes_it_ends_with_the_same_bits(
     assert [path.name for path in out.iterdir() if ".tmp" in path.name] == []
 
 
-def arguments(data: Path, out: Path, **changes: object) -> Arguments:
-    given: dict = {
+def arguments(data: Path, out: Path, **changes: Any) -> Arguments:
+    given: dict[str, Any] = {
         "source": (f"a={data}/a", f"b={data}/b"), "mixture": "a:0.25+b:0.75", "samples": 60, "epochs": 2, "batch_size": 8,
         "vocabulary": "captions:40", "checkpoint_every": 3, "device": "cpu", "indexes": data / "indexes", "out": out,
     }  # fmt: skip
@@ -217,7 +218,7 @@ def test_accuracies_of_one_source_are_what_predictions_read(
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_trained(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict, words: str
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], words: str
 ) -> None:
     assert main(arguments(data, tmp_path / "out", **changes)) == 2
     assert words in capsys.readouterr().err
@@ -271,7 +272,7 @@ def test_two_processes_equal_one_and_either_goes_on_where_the_other_stopped(
     assert json.loads((tmp_path / "two/provenance.json").read_text())["processes"] == 2
 
     mixed = command(data, tmp_path / "mixed", *slowly)
-    status, said = run(mixed, TORCHRUN, **{VARIABLE: "renamed mixed/checkpoint.pt"})
+    status, said = run(mixed, TORCHRUN, kill_at="renamed mixed/checkpoint.pt")
     assert status != 0
     status, said = run(mixed)
     assert status == 0, said
