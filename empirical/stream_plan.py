@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from empirical.data import CAPTION_SAMPLE
-from empirical.errors import StudyError
+from empirical.errors import DataError, StudyError
 from empirical.index_building import build_index
 from empirical.indexed_reader import read_captions
 from empirical.model import load_config
@@ -105,14 +105,15 @@ def most_samples(shares: Shares, available: Mapping[str, int]) -> int:
 
     Raises: StudyError when it is empty.
     """
-    total = min(int(available[name] / share) + 1 for name, share in shares)
-    while total > 0:
-        counts = split_counts(shares, total) if total * min(share for _, share in shares) >= 1 else (0,)
-        if min(counts) < 1:
-            break
+    # A source gives at least the whole part of its share, so beyond this some source has too few samples.
+    bound = int(min((available[name] + 1) / share for name, share in shares))
+    for total in range(bound, 0, -1):
+        try:
+            counts = split_counts(shares, total)
+        except StudyError:  # less than one sample of a source
+            continue
         if all(count <= available[name] for (name, _), count in zip(shares, counts, strict=True)):
             return total
-        total -= 1
     raise StudyError(
         f"the sources are too small for the mixture {format_shares(shares)}: they have "
         f"{', '.join(f'{name} {count:,}' for name, count in available.items())} samples"
@@ -153,8 +154,6 @@ def load_indexes(options: StreamOptions, indexes: Path) -> dict[str, ShardIndex]
 
     Raises: DataError when one is missing or damaged, or a shard has gone or changed its size since.
     """
-    from empirical.errors import DataError
-
     found = {name: load_index(folder) for name, folder in index_folders(options, indexes).items()}
     for name, index in found.items():
         if changed := index.changed_shards():

@@ -157,7 +157,11 @@ def _train(
 ) -> None:
     if checkpoint.restore(trainer):
         epoch, step = trainer.place
-        say(f"goes on at step {step:,} of epoch {epoch + 1}, as {checkpoint.path} says")
+        say(
+            f"{checkpoint.path}: goes on after step {step:,} of epoch {epoch + 1}"
+            if trainer.steps_done < trainer.num_steps
+            else f"{checkpoint.path}: trained to the end, its results are written"
+        )
     resumed_at, first = trainer.steps_done, trainer.world.rank == 0
     progress = StepProgress(trainer.num_steps, trainer.batch_size, done=resumed_at, quiet=quiet or not first)
 

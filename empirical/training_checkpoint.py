@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from empirical.errors import DataError, StudyError
+from empirical.errors import DataError, StudyError, TrainingError
 from empirical.model import private_random_stream
 from empirical.process_group import gather_json
 from empirical.records import write_atomically
@@ -37,10 +37,14 @@ class TrainingCheckpoint:
         """Write the checkpoint, atomically, from the first process; every process calls this at the same step.
 
         Raises:
-            TrainingError: a loss since the last epoch is NaN or infinite; the older checkpoint stays.
+            TrainingError: a loss of this epoch, or a weight, is NaN or infinite; the older checkpoint stays.
         """
         # A step of the next epoch may not have been taken yet: look at the last one that has.
         trainer.mean_losses(max(0, trainer.steps_done - 1) // trainer.steps_per_epoch)
+        if not all(bool(value.isfinite().all()) for value in trainer.model.parameters()):
+            raise TrainingError(
+                f"weights became NaN or infinite by step {trainer.steps_done}; lower learning_rate"
+            )
         account = merged_states(gather_json(trainer.world, trainer.stream.state()))
         if trainer.world.rank:
             return

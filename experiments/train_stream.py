@@ -15,6 +15,7 @@ Examples:
 
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -143,6 +144,9 @@ def run(arguments: Arguments) -> None:
     if options.device.startswith("cuda"):
         torch.cuda.set_device(options.device)
     world, out = current_world("nccl" if options.device.startswith("cuda") else "gloo"), arguments.out
+
+    if world.size > 1:  # torch announces successors of what its own and open_clip's collectives still use
+        warnings.filterwarnings("ignore", ".*is deprecated", FutureWarning)
 
     def say(line: str) -> None:
         print(line, flush=True)

@@ -29,3 +29,21 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> 
 
 def good(key: str) -> list[tuple[str, bytes]]:
     return [(f"{key}.png", image_file()), (f"{key}.txt", f"a photo of {key}".encode())]
+
+
+def coloured(key: str, number: int, size: int = 8) -> list[tuple[str, bytes]]:
+    """A sample whose image and caption nobody else has."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return [(f"{key}.png", buffer.getvalue()), (f"{key}.txt", f"a photo of {key}".encode())]
+
+
+def make_source(folder: Path, name: str, count: int, size: int = 8, number: int = 0) -> str:
+    """A folder of shards of 16 such samples each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(-(-count // 16)):
+        here = range(shard * 16, min(count, shard * 16 + 16))
+        members = [m for i in here for m in coloured(f"{name}{i:03d}", 1000 * number + i, size)]
+        write_tar(folder / f"{shard:05d}.tar", members)
+    return str(folder)

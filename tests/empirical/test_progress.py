@@ -3,7 +3,7 @@ import time
 
 from rich.console import Console
 
-from empirical.progress import StudyProgress, format_duration
+from empirical.progress import StepProgress, StudyProgress, format_duration
 
 RECORD = {
     "run": "a",
@@ -53,3 +53,22 @@ def test_time_remaining_follows_the_cost_not_the_number_of_runs() -> None:
     shown.finished(RECORD, "reference")
     seconds = int(shown.remaining_text().removeprefix("about ").removesuffix(" s left"))
     assert seconds >= 4
+
+
+def test_a_long_training_says_its_rate_and_the_time_left() -> None:
+    text = io.StringIO()
+    shown = StepProgress(10, 8, done=3, console=Console(file=text, width=300))
+    shown.line_seconds = 0.0
+    shown.step(4)
+    time.sleep(0.01)
+    shown.step(6)
+    shown.stop()
+    first, second = text.getvalue().splitlines()
+    assert first == "step 4 of 10: measuring the rate"
+    rate = float(second.removeprefix("step 6 of 10: ").split(" images/s, ")[0].replace(",", ""))
+    assert 0 < rate <= 2 * 8 / 0.01, "two steps of 8 images took 10 ms or more"
+    quiet = io.StringIO()
+    silent = StepProgress(10, 8, quiet=True, console=Console(file=quiet))
+    silent.step(4)
+    silent.say("epoch 1")
+    assert quiet.getvalue() == ""

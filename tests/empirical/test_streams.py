@@ -1,6 +1,5 @@
 """Streams: exact samples, exact shares, the same order however it is read, and an account of all of it."""
 
-import io
 import json
 import multiprocessing
 import os
@@ -17,8 +16,7 @@ import pytest
 import streaming_training
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from shard_cases import image_file, write_tar
+from shard_cases import coloured, image_file, make_source, write_tar
 
 from empirical.errors import DataError, StudyError
 from empirical.index_building import build_index
@@ -30,23 +28,6 @@ from empirical.streams import SampleStream
 
 HERE = Path(__file__).parent
 NO_IMAGE = "no image (.jpg, .jpeg, .png, .webp)"
-
-
-def coloured(key: str, number: int, size: int = 8) -> list[tuple[str, bytes]]:
-    """A sample whose image and caption nobody else has."""
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return [(f"{key}.png", buffer.getvalue()), (f"{key}.txt", f"a photo of {key}".encode())]
-
-
-def make_source(folder, name, count, size=8, number=0):
-    folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(-(-count // 16)):
-        here = range(shard * 16, min(count, shard * 16 + 16))
-        members = [m for i in here for m in coloured(f"{name}{i:03d}", 1000 * number + i, size)]
-        write_tar(folder / f"{shard:05d}.tar", members)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
