@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -80,7 +81,13 @@ def draw_pairs(
             if i == rows - 1:
                 ax.set_xlabel("share of second")
             if j == 0:
-                ax.set_ylabel(f"{readable(pair[0])}\n→ {readable(pair[1])}")
+                longest = max(len(readable(pair[0])), len(readable(pair[1])) + 2)
+                # A name that is longer than its row would run into the next row's.
+                room = 0.8 * 72 * fig.get_figheight() / rows / (0.56 * longest)
+                ax.set_ylabel(
+                    f"{readable(pair[0])}\n→ {readable(pair[1])}",
+                    fontsize=min(plt.rcParams["axes.labelsize"], room),
+                )
             _accuracy_axis(ax, int(classes[reference]), int(classes[shift]), last=j == columns - 1)
     panel_letters(axes[:columns])
     fig.supylabel("d′ ratio of shift to reference", fontsize="medium")
@@ -96,8 +103,6 @@ def draw_pairs(
 
 
 def _grid(rows: int, columns: int):
-    from matplotlib import pyplot as plt
-
     # Shares have the same axis in every panel: narrow panels do, so that a page keeps one column per shift.
     size = figure_size(max(2.5 * columns, 5.0), 1.75 * rows + 1.2)
     size = (size[0], min(1.25 * rows + 1.3, 9.0)) if size[0] < 8 else size

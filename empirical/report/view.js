@@ -287,7 +287,7 @@
   function drawMeasured(pool) {
     const shift = $$("shift").value, threshold = Number($$("threshold").value), sets = [data.reference, shift];
     const at = (z) => { const found = Theory.filteredPools(pool, sets, z); return { ...found, ratio: found.dprime[shift] / found.dprime[data.reference] }; };
-    const curve = Array.from({ length: 91 }, (_, i) => at(-5 + i * 0.1)).filter((c) => c.kept > 0.005);
+    const curve = Array.from({ length: 101 }, (_, i) => at(-6 + i * 0.1)).filter((c) => c.kept > 0.005);
     const now = at(threshold), own = pool.filterDprime[shift] / pool.filterDprime[data.reference];
     const rows = pool.measured.filter((m) => m.shift === shift && m.ratio[0] !== null);
     const bars = (m, end) => (m.ratio[end] === null ? 0 : Math.abs(m.ratio[end] - m.ratio[0]));

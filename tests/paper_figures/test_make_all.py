@@ -92,6 +92,38 @@ def test_a_missing_record_names_the_command_that_makes_it(monkeypatch, tmp_path:
     assert "world_images.png" in capsys.readouterr().err
 
 
+def test_a_figure_of_tables_that_a_study_lacks_waits_with_the_command(
+    monkeypatch, tmp_path: Path, capsys
+) -> None:
+    """The other figures are drawn; the one asked for by name is an error."""
+    records = Records("gpu_study")
+    records["diagnosis"].to_csv(tmp_path / "diagnosis.csv", index=False)
+    (tmp_path / "provenance.json").write_text("{}")
+    study = ("--records", f"gpu_study={tmp_path}", "--format", "svg", "--out", str(tmp_path / "out"))
+    monkeypatch.setattr(make_all, "FIGURES", ("designed", "diagnosis"))
+    assert run_main(monkeypatch, *study) == 0
+    found = capsys.readouterr()
+    assert "diagnosis.svg" in found.out
+    assert re.search(
+        r"waiting: designed: .*has no designed\.csv; make it with: python experiments/", found.err
+    )
+    assert not (tmp_path / "out" / "designed.svg").exists()
+    assert run_main(monkeypatch, "--only", "designed", *study) == 2
+    assert re.search(r"designed\.csv.*missing; make it with", capsys.readouterr().err)
+
+
+def test_designs_of_one_source_count_for_ranks_but_not_for_predictions() -> None:
+    records = Records("gpu_study")
+    table, numbers = records["designed"], make_all.module_of("designed").caption(records).numbers
+    mixed = table[table["sources"].str.contains(":")]
+    assert int(numbers["one source"]) == len(table) - len(mixed)
+    assert int(numbers["trained"]) == int(numbers["judged"]) == len(mixed)
+    assert int(numbers["first"]) == (table["rank"] == 1).sum()
+    assert float(numbers["bias"]) == pytest.approx(
+        (mixed["dprime_measured"] - mixed["dprime_predicted"]).mean(), abs=6e-4
+    )
+
+
 def test_a_record_older_than_the_figure_names_what_it_lacks_and_the_command(
     monkeypatch, tmp_path: Path, capsys
 ) -> None:

@@ -101,6 +101,8 @@ def _models(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
                 ha="right" if away[0] < 0 else "left",
                 fontsize=pt(7.5),
                 color=colour,
+                # Single models lie all around: text on a veil stays readable over them.
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.4},
             )
         dots = cloud[(cloud["label_noise"] == rate) & (cloud["strength"] == strength)]
         ax.plot(

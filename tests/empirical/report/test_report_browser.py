@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from empirical.prediction import predict_ratio
@@ -17,12 +19,18 @@ from theory.links import dprime_inverse
 pytestmark = pytest.mark.slow
 
 STUDY = Path(__file__).resolve().parents[3] / "paper_figures" / "records" / "clip_mixtures"
+LARGER = STUDY.with_name("gpu_study")
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> str:
     return write_report(STUDY, tmp_path_factory.mktemp("report") / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def measured_page(tmp_path_factory) -> str:
+    return write_report(LARGER, tmp_path_factory.mktemp("report") / "report.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +164,43 @@ def test_the_threshold_slider_moves_the_filtered_slope(browser, page: str) -> No
     assert list(slopes) == sorted(slopes)
     star = browser.execute_script("return document.getElementById('filtered').data.at(-1).y[0]")
     assert star == pytest.approx(slopes[-1])
+
+
+def test_a_measured_pool_needs_no_assumption(browser, measured_page: str) -> None:
+    """The larger study has overlaps: the curve is the prediction of its own table at the shares that were kept."""
+    opened(browser, measured_page)
+    choose(browser, "shift", "rendition")
+    payload = browser.execute_script("return window.studyData.pools.map(p => [p.pool, p.filter])")
+    at = payload.index(["alt_text+junk:0.4", "stock"])
+    choose(browser, "filter", str(at))
+    assert browser.execute_script("return document.getElementById('agreement').hidden")
+    told = browser.execute_script(
+        "return [...document.querySelectorAll('[data-told]')].filter(p => !p.hidden).map(p => p.dataset.told)"
+    )
+    assert told == ["measured"]
+    table = pd.read_csv(LARGER / "filtering.csv").query(
+        "sources == 'alt_text+junk:0.4' and filter == 'stock' and pool_size == 8192 and shift == 'rendition'"
+    )
+    read = "const told = document.getElementById('filter-words').dataset; return [Number(told.kept), Number(told.slope)]"
+    found = []
+    for threshold in np.linspace(-6, 4, 101):
+        move(browser, "threshold", float(threshold))
+        found.append(browser.execute_script(read))
+    kept, ratio = np.array(sorted(found)).T
+    assert 0.99 < kept[-1] <= 1
+    for row in table.itertuples():
+        # Scores are nearly normal: the share that a threshold keeps by the normal law is not quite the one it kept.
+        assert np.interp(row.kept_share, kept, ratio) == pytest.approx(row.ratio_predicted, abs=0.01)
+    assert browser.get_log("browser") == []
+
+
+def test_the_first_size_has_mixtures_to_look_at(browser, page: str, measured_page: str) -> None:
+    for each in (page, measured_page):
+        opened(browser, each)
+        drawn = browser.execute_script(
+            "return document.getElementById('ratio').data.find(t => t.name === 'mixtures, measured').x.length"
+        )
+        assert drawn > 0
 
 
 @pytest.mark.parametrize("dark", [False, True])
