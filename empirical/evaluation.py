@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int64
 from PIL import Image
+from torch import Tensor
 
 from empirical.checkpoints import side_of
 from empirical.errors import DataError
@@ -70,6 +71,7 @@ def evaluate_set(
     batch_size: int = 64,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
+    classifiers: dict[tuple[str, ...], Tensor] | None = None,
 ) -> Evaluated:
     """Zero-shot logits of a model on every image of a set, a few hundred images in memory at a time.
 
@@ -78,11 +80,15 @@ def evaluate_set(
         templates: prompts; column k is the class of `test_set.class_names[k]`.
         limit: at most so many images (the first ones).
         progress: called with the number of images done.
+        classifiers: class names -> classifier of this model and these templates; what is missing is added, so that sets of
+            the same classes share one (80 prompts for each of 1000 classes take longer than many a set's images).
 
     Raises DataError when no image can be read, or the model's logits are not numbers.
     """
-    classifier = zero_shot_classifier(model, tokenizer, test_set.class_names, templates, device)
-    side = side_of(model)
+    known, names = ({} if classifiers is None else classifiers), tuple(test_set.class_names)
+    if names not in known:
+        known[names] = zero_shot_classifier(model, tokenizer, names, templates, device)
+    classifier, side = known[names], side_of(model)
     images: list[np.ndarray] = []
     labels: list[int] = []
     ids: list[str] = []
@@ -215,7 +221,8 @@ def clip_benchmark_lines(run: str, model: str, accuracies: pd.DataFrame) -> str:
     lines = []
     for _, row in accuracies.iterrows():
         entry: dict[str, Any] = {
-            "dataset": names.get(str(row["test_set"]), str(row["test_set"])), "model": model or run, "pretrained": run,
+            "dataset": names.get(str(row["test_set"]), str(row["test_set"])),
+            "model": Path(model).stem if model.endswith(".json") else model or run, "pretrained": run,
             "task": "zeroshot_classification", "metrics": {"acc1": float(row["accuracy"])}, "language": "en",
         }  # fmt: skip
         lines.append(json.dumps(entry))

@@ -14,7 +14,7 @@ Examples:
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -48,39 +48,38 @@ def main(arguments: Arguments) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError
+    from empirical.errors import DataError, StudyError, in_one_line
 
     try:
         return run(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DataError, StudyError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
 
 
 def run(arguments: Arguments) -> int:
     """Carry out what the arguments ask for."""
     from empirical.checkpoints import default_device, load_checkpoint
+    from empirical.errors import StudyError
     from empirical.evaluation import accuracy_rows, clip_benchmark_lines, reference_on_subsets
     from empirical.figures.evaluation import draw_evaluation
     from empirical.records import write_atomically
     from empirical.tables import write_table
 
     sets = _named(arguments.test_set)
+    if arguments.batch_size < 1:
+        raise StudyError(f"--batch-size {arguments.batch_size}: at least 1")
+    device = default_device(arguments.device)
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
-    name = arguments.checkpoint.stem
-    evaluated = [
-        found
-        for set_name, path in sets.items()
-        for found in _evaluate(arguments, model, tokenizer, set_name, path, default_device)
-    ]
+    name, out = arguments.checkpoint.stem, arguments.out
+    # Every set is looked for before the first one is evaluated: a wrong path must not cost hours.
+    tasks = [task for set_name, path in sets.items() for task in _open(arguments, set_name, path)]
+    evaluated = _evaluate(arguments, model, tokenizer, tasks, device)
     results = {each.name: (each.logits, each.labels) for each in evaluated}
-    for each in evaluated:
-        each.save(arguments.out / "logits")
     reference = next((each for each in evaluated if each.name == "imagenet"), None)
     if reference is not None:
         results |= reference_on_subsets(reference, [each for each in evaluated if each is not reference])
     accuracies = accuracy_rows(name, results)
-    out = arguments.out
     write_table(accuracies, out / "accuracies.csv")
     lines = clip_benchmark_lines(name, arguments.model, accuracies)
     write_atomically(out / "clip_benchmark.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
@@ -96,63 +95,71 @@ def run(arguments: Arguments) -> int:
     print("\nWritten:")
     for path in (out / "accuracies.csv", out / "clip_benchmark.jsonl", out / "logits", *figure):
         print(f"  {path}")
+    with_model = f" --model {arguments.model}" if arguments.model else ""
     print(
         f"Next: python experiments/published_trends.py openclip_results.csv robustness_top1s.csv {out / 'clip_benchmark.jsonl'}"
         if {"imagenet", "imagenet_v2"} <= set(results)
-        else f"Next: python experiments/evaluate.py --checkpoint {arguments.checkpoint} --test-set imagenet=PATH --test-set "
-        "imagenet_v2=PATH"
+        else f"Next: python experiments/evaluate.py --checkpoint {arguments.checkpoint}{with_model} --test-set imagenet=PATH "
+        "--test-set imagenet_v2=PATH"
     )
     return 0
 
 
-def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, default_device) -> list:
-    """One set by every protocol asked for, with progress; its warnings go to the error stream."""
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
+def _open(arguments: Arguments, name: str, path: str) -> list[tuple[str, Any]]:
+    """(name of the result, opened set) by every protocol asked for; a set of one's own is its path."""
     from empirical.errors import DataError
-    from empirical.evaluation import evaluate_own_set, evaluate_set
-    from empirical.execution import default_templates
     from empirical.imagenet_sets import Names, open_imagenet_set
     from empirical.published import TEST_SETS
+    from empirical.shards import expand_shards
 
-    device, templates, found = default_device(arguments.device), default_templates(), []
     if name not in TEST_SETS:
-        found.append(evaluate_own_set(model, tokenizer, name, path, templates, device, arguments.batch_size))
-    else:
-        protocols: dict[str, list[Names]] = {
-            "own": ["own"],
-            "imagenet": ["imagenet"],
-            "both": ["own", "imagenet"],
-        }
-        for names in protocols[arguments.objectnet_names if name == "objectnet" else "own"]:
-            label = f"{name}_imagenet_prompts" if names == "imagenet" else name
-            border = arguments.border if arguments.border >= 0 and name == "objectnet" else None
-            try:
-                opened = open_imagenet_set(name, path, names, border)
-            except DataError as error:
-                if not found:  # nothing else was asked for
-                    raise
-                print(f"warning: {label} left out: {error}", file=sys.stderr)
-                continue
-            columns = (
-                TextColumn("{task.description}"),
-                TextColumn("{task.completed:,.0f} images"),
-                TimeElapsedColumn(),
-            )
-            with Progress(*columns, transient=True) as bar:
-                task = bar.add_task(label, total=None)
-                found.append(
-                    evaluate_set(
-                        model, tokenizer, opened, label, templates, device, arguments.batch_size, arguments.limit or None,
-                        lambda done, bar=bar, task=task: bar.update(task, completed=done),
-                    )
+        if not Path(path).is_dir():
+            expand_shards(path)
+        return [(name, path)]
+    protocols: dict[str, list[Names]] = {
+        "own": ["own"],
+        "imagenet": ["imagenet"],
+        "both": ["own", "imagenet"],
+    }
+    border = arguments.border if arguments.border >= 0 and name == "objectnet" else None
+    found: list[tuple[str, Any]] = []
+    for names in protocols[arguments.objectnet_names if name == "objectnet" else "own"]:
+        label = f"{name}_imagenet_prompts" if names == "imagenet" else name
+        try:
+            found.append((label, open_imagenet_set(name, path, names, border)))
+        except DataError as error:
+            if not found:  # nothing else was asked for
+                raise
+            print(f"warning: {label} left out: {error}", file=sys.stderr)
+    return found
+
+
+def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any]], device: str) -> list:
+    """Evaluate set by set with progress; each one's logits are saved and its warnings told before the next begins."""
+    from empirical.evaluation import evaluate_own_set, evaluate_set
+    from empirical.execution import default_templates
+    from empirical.progress import counting
+
+    templates, batch_size, classifiers, evaluated = default_templates(), arguments.batch_size, {}, []
+    for label, opened in tasks:
+        with counting(label) as tell:
+            if not sys.stderr.isatty():
+                print(f"{label} ...", file=sys.stderr, flush=True)
+            if isinstance(opened, str):
+                each = evaluate_own_set(model, tokenizer, label, opened, templates, device, batch_size)
+            else:
+                total = min(arguments.limit or len(opened.files), len(opened.files)) or None
+                each = evaluate_set(
+                    model, tokenizer, opened, label, templates, device, batch_size, arguments.limit or None,
+                    lambda done, tell=tell, total=total: tell(done, total), classifiers,
                 )  # fmt: skip
-    for each in found:
+        each.save(arguments.out / "logits")
         for sentence in each.warnings:
             print(f"warning: {sentence}", file=sys.stderr)
         if "none skipped" not in each.account:
             print(f"{each.name}: {each.account}", file=sys.stderr)
-    return found
+        evaluated.append(each)
+    return evaluated
 
 
 def _named(values: tuple[str, ...]) -> dict[str, str]:

@@ -105,7 +105,7 @@ def test_objectnet_by_its_own_names(tmp_path):
     assert labels_of(test_set) == [0, 2, 2]
     assert test_set.class_names == ["banana", "band aid", "chair"]
     assert test_set.class_of_column is None
-    assert test_set.account.notes == ["1 of 3 folders are no ImageNet class and left out"]
+    assert test_set.account.notes == ["objectnet: 1 of 3 folders are no ImageNet class and left out"]
 
 
 def test_objectnet_by_imagenets_prompts(tmp_path):
@@ -164,7 +164,7 @@ def test_layouts_that_are_none_say_the_way_out(tmp_path):
         DataError, match=r"1 of 1 folders are no class of imagenet \(5\); its folders are wnids"
     ):
         open_imagenet_set("imagenet", tmp_path / "v2")
-    with pytest.raises(DataError, match="no such shard"):
+    with pytest.raises(DataError, match="no such file or folder"):
         open_imagenet_set("imagenet", tmp_path / "absent")
     with pytest.raises(DataError, match="there is no test set 'imagenet-r'; known are imagenet, imagenet_v2"):
         open_imagenet_set("imagenet-r", tmp_path)
