@@ -74,7 +74,7 @@ def main(arguments: Arguments) -> int:
 
     jax.config.update("jax_enable_x64", True)
 
-    from empirical.errors import DataError
+    from empirical.errors import DataError, in_one_line
     from empirical.published import DEFAULT_GROUPS, REFERENCE, TEST_SETS, accuracies_of_groups
     from empirical.published_formats import read_results
     from empirical.published_report import PublishedOptions, write_report
@@ -103,8 +103,8 @@ def main(arguments: Arguments) -> int:
         provenance = arguments.out / "provenance.json"
         names = [Path(text.rpartition("=")[2]).name for text in arguments.results]
         write_json(provenance, {"results": names, "groups": dict(chosen), **environment()})
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DataError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
     print(summary)
     print("\nWritten:")

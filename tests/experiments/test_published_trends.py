@@ -96,6 +96,7 @@ def test_other_groups_are_drawn_without_the_theorem(results, tmp_path):
         (["--column", "imagenet=top1"], "no column 'top1' for imagenet; the columns are name, pretrained"),
         (["--group", "pools="], "regular expression is empty"),
         (["--group", "pools"], "write --group NAME=REGEX"),
+        (["--out", "results.csv/out"], "error: results.csv/out"),
     ],
 )
 def test_bad_input_is_one_clear_line(results, tmp_path, arguments, message):
