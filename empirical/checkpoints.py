@@ -83,6 +83,6 @@ def default_device(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n")[0].split(". ")[0]
-        raise StudyError(f"--device {device}: cannot be used here ({reason}); give cpu, or auto") from error
+        reason = str(error).splitlines()[0]
+        raise StudyError(f"--device {device}: not usable here ({reason}); use --device cpu") from error
     return device

@@ -109,8 +109,8 @@ def test_bad_input_is_one_clear_line(tmp_path, checkpoint, capsys, test_sets, mo
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "cuda:99"}, "--device cuda:99: cannot be used here"),
-        ({"device": "abacus"}, "--device abacus: cannot be used here"),
+        ({"device": "cuda:99"}, "--device cuda:99: not usable here"),
+        ({"device": "abacus"}, "--device abacus: not usable here"),
         ({"batch_size": 0}, "--batch-size 0: at least 1"),
     ],
 )
