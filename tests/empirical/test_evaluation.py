@@ -21,6 +21,7 @@ from empirical.evaluation import (
     evaluate_set,
     reference_on_subsets,
 )
+from empirical.execution import default_templates
 from empirical.imagenet_classes import imagenet_wnids, subset_indices
 from empirical.imagenet_sets import open_imagenet_set
 from empirical.model import load_config, save_weights
@@ -33,6 +34,14 @@ TEMPLATES = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES[
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return small_open_clip(tmp_path_factory.mktemp("model"))
+
+
+def test_prompts_are_openais_eighty():
+    found = default_templates()
+    assert len(found) == len(set(found)) == 80
+    assert {"a bad photo of a {}.", "itap of a {}.", "a tattoo of the {}."} <= set(found)
+    assert found == [each("{}") for each in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert len(open_clip.IMAGENET_CLASSNAMES) == 1000
 
 
 def varied_pictures(root: Path) -> Path:

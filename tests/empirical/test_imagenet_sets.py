@@ -11,6 +11,7 @@ from PIL import Image
 from empirical.errors import DataError
 from empirical.imagenet_classes import class_name, imagenet_wnids, read_objectnet_mapping, subset_indices
 from empirical.imagenet_sets import EvaluationSet, open_imagenet_set
+from empirical.published import TEST_SETS
 from empirical.shards import decode_image
 
 
@@ -96,6 +97,46 @@ def test_objectnets_own_mapping_files(tmp_path):
     assert mapping.folders == ("banana", "band_aid", "chair")
     assert mapping.names == ("banana", "band aid", "chair")
     assert mapping.imagenet_labels == ((954,), (419,), (423, 559, 765))
+
+
+def test_objectnet_has_113_classes_for_125_of_imagenets(tmp_path):
+    """At its full size: nine classes stand for several of ImageNet's, as in its own mapping files."""
+    ids = iter(range(0, 1000, 7))
+    sizes = [1] * 104 + [2] * 6 + [3] * 3
+    own = {f"folder_{k:03d}": (f"Thing {k}", [next(ids) for _ in range(n)]) for k, n in enumerate(sizes)}
+    root = objectnet(tmp_path, {"banana": 1})
+    (root / "images" / "banana").rename(root / "images" / "folder_112")
+    (root / "mappings" / "folder_to_objectnet_label.json").write_text(
+        json.dumps({f: n for f, (n, _) in own.items()})
+    )
+    (root / "mappings" / "objectnet_to_imagenet_1k.json").write_text(
+        json.dumps({name: "; ".join(map(class_name, labels)) for name, labels in own.values()})
+    )
+    by_name, by_prompt = (open_imagenet_set("objectnet", root, names) for names in ("own", "imagenet"))
+    assert (
+        by_name.num_classes
+        == by_prompt.num_classes
+        == len(by_name.class_names)
+        == TEST_SETS["objectnet"].num_classes
+        == 113
+    )
+    assert len(by_prompt.class_names) == 125
+    assert by_prompt.class_of_column is not None
+    assert np.bincount(by_prompt.class_of_column).tolist() == sizes
+    assert labels_of(by_name) == labels_of(by_prompt) == [112]
+    assert "the published set has 18,574" in by_name.count_warnings(np.array([112]))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("imagenet", 50_000), ("imagenet_v2", 10_000), ("imagenet_r", 30_000), ("imagenet_a", 7_500), ("imagenet_sketch", 50_889)],
+)  # fmt: skip
+def test_the_expected_sizes_raise_no_warning_and_one_image_less_does(tmp_path, name, count):
+    classes = 200 if name in ("imagenet_r", "imagenet_a") else 1000
+    found = open_imagenet_set(name, labelled_shards(tmp_path, [(0, picture(1))]))
+    labels = np.arange(count) % classes
+    assert found.count_warnings(labels) == []
+    assert f"{count - 1:,} images, the published set has {count:,}" in found.count_warnings(labels[:-1])[0]
 
 
 def test_objectnet_by_its_own_names(tmp_path):

@@ -1,6 +1,7 @@
 """Every format of published results, on small files in exactly that format, and fuzzed."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_imagenet_testbed_is_in_percent_and_names_families(tmp_path):
     again = read_results([tmp_path / "t.csv"], families=families).rows.set_index("model")
     assert again["pretrained"].tolist() == [TESTBED + f for f in ("mine", "low_accuracy_cnn", "more_data")]
     assert list(groups_of_families(families)) == ["mine"]
+    # One model each: no groups of their own, and compared with rather than judged.
+    one_by_one = {"a": "random_forests", "b": "linear_pixels", "c": "standard"}
+    groups = groups_of_families(one_by_one)
+    assert list(groups) == ["other learners", "standard models"]
+    assert [bool(re.search(groups["other learners"], TESTBED + f)) for f in one_by_one.values()] == [
+        True,
+        True,
+        False,
+    ]
+    assert set(groups) <= set(TESTBED_GROUPS)
 
 
 def test_clip_benchmark_as_json_lines_list_folder_and_csv_are_one_table(tmp_path):
@@ -247,6 +258,10 @@ def test_imagenet_testbeds_own_table():
     )
     assert sizes[FAMILY_LABELS["standard"]] == 87
     assert sizes[FAMILY_LABELS["low_accuracy_cnn"]] == 115
+    assert sizes[FAMILY_LABELS["more_data"]] == 43
+    assert pd.Series(read_families(FAMILIES)).value_counts()[["standard", "low_accuracy_cnn", "more_data"]].tolist() == [
+        87, 118, 43,
+    ]  # fmt: skip
     assert set(DEFAULT_BASELINE) <= set(sizes.index)
 
 
