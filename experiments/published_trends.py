@@ -75,7 +75,13 @@ def main(arguments: Arguments) -> int:
     jax.config.update("jax_enable_x64", True)
 
     from empirical.errors import DataError, in_one_line
-    from empirical.published import DEFAULT_GROUPS, REFERENCE, TEST_SETS, accuracies_of_groups
+    from empirical.published import (
+        DEFAULT_GROUPS,
+        REFERENCE,
+        TEST_SETS,
+        accuracies_of_groups,
+        with_your_models,
+    )
     from empirical.published_formats import read_results
     from empirical.published_report import PublishedOptions, write_report
     from empirical.records import environment, write_json
@@ -94,6 +100,8 @@ def main(arguments: Arguments) -> int:
         chosen = groups or DEFAULT_GROUPS
         if table.rows["pretrained"].str.startswith(TESTBED).any():
             chosen = chosen | (groups_of_families(families) if families else TESTBED_GROUPS)
+        if not groups:
+            chosen = with_your_models(table, chosen)
         accuracies = accuracies_of_groups(table, chosen, (*TEST_SETS, *references))
         options = PublishedOptions(
             arguments.pool, arguments.filtered, arguments.filter, arguments.baseline, references, arguments.link,

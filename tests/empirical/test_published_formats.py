@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from empirical.errors import DataError
-from empirical.published import TEST_SETS, accuracies_of_groups
+from empirical.published import TEST_SETS, YOUR_MODELS, accuracies_of_groups, with_your_models
 from empirical.published_formats import FORMATS, detect_format, read_results
 from empirical.published_long import DATASETS, known_role
 from empirical.testbed_families import (
@@ -172,6 +172,21 @@ def test_files_of_different_formats_become_one_table(tmp_path):
     assert set(tidy["test_set"]) == {"imagenet", "imagenet_v2", "imagenet_r"}
     more = accuracies_of_groups(table, TESTBED_GROUPS, (*TEST_SETS, "imagenet_on_r"))
     assert set(more.loc[more["test_set"] == "imagenet_on_r", "num_classes"]) == {200}
+
+
+def test_evaluations_of_single_models_form_a_group_unless_another_claims_them(tmp_path):
+    put(tmp_path / "a.csv", OPEN_CLIP.replace("openai", "webli"))
+    mine = [{**result(name, 0.5), "pretrained": "epoch_3+4"} for name in ("imagenet1k", "imagenetv2")]
+    theirs = [{**result(name, 0.4), "pretrained": "openai"} for name in ("imagenet1k", "imagenetv2")]
+    known = [{**result(name, 0.3), "pretrained": "webli"} for name in ("imagenet1k", "imagenetv2")]
+    put(tmp_path / "b.jsonl", "\n".join(map(json.dumps, [*mine, *theirs, *known])))
+    table = read_results([tmp_path / "a.csv", tmp_path / "b.jsonl"])
+    assert table.evaluated == ("epoch_3+4", "openai")  # webli stands in a table of many
+    groups = with_your_models(table, {"OpenAI": "^openai$"})
+    assert list(groups) == ["OpenAI", YOUR_MODELS]
+    tidy = accuracies_of_groups(table, groups)
+    assert set(tidy.loc[tidy["sources"] == YOUR_MODELS, "pretrained"]) == {"epoch_3+4"}
+    assert with_your_models(read_results([tmp_path / "a.csv"]), groups) == groups
 
 
 @pytest.mark.parametrize(

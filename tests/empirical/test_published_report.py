@@ -21,7 +21,7 @@ from empirical.filtering_ladder import describe_ladder, filtering_ladder
 from empirical.published import DEFAULT_GROUPS, accuracies_of_groups, assemble
 from empirical.published_baselines import baseline_choices, compare_choices, describe_choices, judged_means
 from empirical.published_formats import read_results
-from empirical.published_report import describe_checkpoints
+from empirical.published_report import describe_checkpoints, describe_ratios
 from empirical.reported_numbers import (
     CHECKPOINT_GROUPS,
     DATACOMP_TABLE_18,
@@ -195,7 +195,20 @@ def test_choices_of_baseline_and_what_they_move():
     assert (means["effective_robustness"] > 0.1).all()
     text = "\n".join(describe_choices(lines, means, ["imagenet"], {"sketch": "ImageNet-Sketch"}))
     assert "Baseline standard models (6 models), slopes: ImageNet-Sketch 0.9" in text
-    assert "by choice" in text
+    (cell,) = re.findall(r"^  CLIP +(\S+) \((\S+) to (\S+)\)$", text, re.M)
+    assert [float(number) for number in cell] == pytest.approx(
+        [100 * means["effective_robustness"].iloc[0], 100 * means["effective_robustness"].min(),
+         100 * means["effective_robustness"].max()], abs=0.06,
+    )  # fmt: skip
+    assert "lowest to highest of the 4 choices" in text
+
+
+def test_ratios_of_models_with_nothing_right_are_said_to_be_none():
+    table = models([("mine", "good", 2.0, 1.0), ("mine", "bad", -3.0, -12.0), ("other", "o", 1.0, 1.0)])
+    (sentence,) = describe_ratios(table, "imagenet", {"sketch": "S"}, ["mine"])
+    assert sentence.startswith("S, d' ratio: mine: good 0.50")
+    assert sentence.endswith("mine: bad none (an accuracy of 0 or 1).")
+    assert describe_ratios(table, "imagenet", {}, ["absent"], ["other"]) == []
 
 
 def test_a_chosen_baseline_comes_first_and_must_exist():
