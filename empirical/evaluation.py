@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from empirical.errors import DataError
 from empirical.evaluation_sets import load_test_set
 from empirical.imagenet_sets import EvaluationSet
 from empirical.model_inputs import ClipModel
+from empirical.read_ahead import ahead
 from empirical.records import write_json
 from empirical.shards import UnreadableSample, decode_image
 from empirical.tables import ACCURACY_COLUMNS
@@ -33,6 +35,7 @@ from theory.counts import clopper_pearson
 from theory.links import dprime, probit
 
 _CHUNK = 512  # images in memory at a time
+_AHEAD = 4  # images decoded ahead, per worker
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ def evaluate_set(
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
     classifiers: dict[tuple[str, ...], Tensor] | None = None,
+    workers: int = 1,
 ) -> Evaluated:
     """Zero-shot logits of a model on every image of a set, a few hundred images in memory at a time.
 
@@ -82,6 +86,7 @@ def evaluate_set(
         progress: called with the number of images done.
         classifiers: class names -> classifier of this model and these templates; what is missing is added, so that sets of
             the same classes share one (80 prompts for each of 1000 classes take longer than many a set's images).
+        workers: threads that decode images, a few ahead of the model.
 
     Raises DataError when no image can be read, or the model's logits are not numbers.
     """
@@ -101,16 +106,22 @@ def evaluate_set(
             if progress is not None:
                 progress(len(labels))
 
-    with warnings.catch_warnings():
+    def decode(sample: tuple[bytes, int, str]) -> tuple[np.ndarray | str, int, str]:
+        data, label, key = sample
+        try:
+            return decode_image(data, side, test_set.border), label, key
+        except UnreadableSample as reason:
+            return str(reason), label, key
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers, "decode") as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by decode_image's own check
-        for data, label, key in test_set.samples():
+        for image, label, key in ahead(pool, decode, test_set.samples(), _AHEAD * workers):
             if limit is not None and len(labels) >= limit:
                 break
-            try:
-                images.append(decode_image(data, side, test_set.border))
-            except UnreadableSample as reason:
-                test_set.account.skip(str(reason), key)
+            if isinstance(image, str):
+                test_set.account.skip(image, key)
                 continue
+            images.append(image)
             labels.append(label)
             ids.append(key)
             if len(images) == _CHUNK:

@@ -7,11 +7,10 @@ index names the samples of the same shards.
 from __future__ import annotations
 
 import importlib.util
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from empirical.errors import DataError, StudyError
 from empirical.filtering import clip_scores, keep_share, keep_threshold
 from empirical.indexed_reader import decode_batch
 from empirical.model_inputs import ClipModel
+from empirical.read_ahead import ahead
 from empirical.records import fingerprint, write_atomically
 from empirical.shard_index import ShardIndex
 from empirical.tables import write_table
@@ -31,8 +31,6 @@ from empirical.tokenizer import Tokenizer
 
 COLUMNS = ("row", "shard", "key", "score", "skipped")
 Format = Literal["auto", "parquet", "csv"]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _BATCHES_AHEAD = 2  # per worker
 
 
@@ -91,26 +89,6 @@ def score_index(
             tables.append(table.assign(row=rows, shard=shard.path))
     joined = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     return joined.sort_values("row", kind="stable", ignore_index=True)
-
-
-def ahead(
-    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
-) -> Iterator[Result]:
-    """function(item) of every item in order, computed in the pool by at most `depth` (at least 1) steps ahead.
-
-    `Executor.map` would begin them all: memory for every image of a shard.
-    """
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= max(1, depth):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _load_part(path: Path, keys: list[str]) -> pd.DataFrame | None:

@@ -11,6 +11,7 @@ Examples:
     python experiments/evaluate.py --checkpoint RN50.safetensors --model RN50 --test-set imagenet_v2=imagenetv2 --limit 100
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class Arguments:
     """Evaluate the first so many images of each of ImageNet's sets only."""
     batch_size: int = 64
     """Images per forward pass."""
+    workers: int = 0
+    """Threads that decode images of ImageNet's sets. Default: one per core, at most 16."""
     device: str = "auto"
     """cpu, cuda, or auto (a GPU where there is one)."""
     out: Path = Path("runs/evaluate")
@@ -67,8 +70,12 @@ def run(arguments: Arguments) -> int:
     from empirical.tables import write_table
 
     sets = _named(arguments.test_set)
-    if arguments.batch_size < 1:
-        raise StudyError(f"--batch-size {arguments.batch_size}: at least 1")
+    for flag, value, least in (
+        ("--batch-size", arguments.batch_size, 1),
+        ("--workers", arguments.workers, 0),
+    ):
+        if value < least:
+            raise StudyError(f"{flag} {value}: at least {least}")
     device = default_device(arguments.device)
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
     name, out = arguments.checkpoint.stem, arguments.out
@@ -152,6 +159,7 @@ def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any
                 each = evaluate_set(
                     model, tokenizer, opened, label, templates, device, batch_size, arguments.limit or None,
                     lambda done, tell=tell, total=total: tell(done, total), classifiers,
+                    arguments.workers or min(16, os.cpu_count() or 1),
                 )  # fmt: skip
         each.save(arguments.out / "logits")
         for sentence in each.warnings:

@@ -128,6 +128,34 @@ def test_both_layouts_give_the_same_logits(tmp_path, clip):
     assert two.ids == [f"s{i:04d}" for i in range(5)]
 
 
+@pytest.mark.parametrize("limit", [None, 7])
+def test_workers_change_nothing(tmp_path, clip, limit):
+    """Order, labels, and what is unreadable are those of one thread."""
+    _, model, tokenizer = clip
+    folder = varied_pictures(tmp_path / "r")
+    broken = sorted(folder.rglob("*.png"))[::5]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    one, many = (
+        evaluate_set(
+            model,
+            tokenizer,
+            open_imagenet_set("imagenet_r", folder),
+            "r",
+            TEMPLATES[:1],
+            limit=limit,
+            workers=workers,
+        )
+        for workers in (1, 5)
+    )
+    assert one.ids == many.ids
+    assert len(one.ids) == (limit or 24 - len(broken))
+    assert np.array_equal(one.logits, many.logits)
+    assert np.array_equal(one.labels, many.labels)
+    assert one.account == many.account
+    assert "image is damaged or of an unknown format" in one.account
+
+
 def test_saved_logits_labels_and_ids_belong_together(tmp_path, clip):
     _, model, tokenizer = clip
     root = wnid_folders(tmp_path / "r", "imagenet_r", {0: 2, 7: 1})

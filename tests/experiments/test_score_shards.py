@@ -22,8 +22,9 @@ from empirical.index_building import build_index
 from empirical.indexed_reader import read_indexed_pairs
 from empirical.model import build_model, load_config, save_weights
 from empirical.plan import Draw
+from empirical.read_ahead import ahead
 from empirical.shard_index import load_index
-from empirical.shard_scores import ahead, filter_index, score_index, write_scores
+from empirical.shard_scores import filter_index, score_index, write_scores
 from empirical.shards import read_pairs, write_pairs
 from empirical.tokenizer import WordTokenizer
 from experiments.score_shards import Arguments, run
