@@ -1,8 +1,8 @@
 """Evaluate a CLIP checkpoint zero-shot on ImageNet and its shifted test sets, or on your own; logits are kept.
 
 The names imagenet, imagenet_v2, imagenet_r, imagenet_a, imagenet_sketch and objectnet follow the field's protocols (class
-subsets, ObjectNet's mapping files and border); any other name is a test set of your own. Layouts: ImageFolder or
-clip-benchmark's webdatasets.
+subsets, ObjectNet's mapping files and border), also written imagenet-r or imagenetv2; any other name is a test set of your own.
+Layouts: ImageFolder or clip-benchmark's webdatasets.
 
 Examples:
     python experiments/evaluate.py --checkpoint runs/clip_mixtures/models/NAME.safetensors --test-set mine=my_test_set/
@@ -172,6 +172,7 @@ def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any
 
 def _named(values: tuple[str, ...]) -> dict[str, str]:
     from empirical.errors import DataError
+    from empirical.published_long import known_role
 
     named: dict[str, str] = {}
     for value in values:
@@ -180,6 +181,7 @@ def _named(values: tuple[str, ...]) -> dict[str, str]:
             raise DataError(
                 f"--test-set {value!r}: write --test-set NAME=PATH, the name of letters, digits, '-' and '_'"
             )
+        name = known_role(name) or name  # imagenet-r and imagenetv2 are the sets that others write so
         if name in named:
             raise DataError(f"--test-set: the name {name!r} is given twice")
         named[name] = path

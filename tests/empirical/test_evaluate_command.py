@@ -94,6 +94,7 @@ def test_the_reference_is_given_on_each_shifts_classes(tmp_path, checkpoint):
         (("pets",), "", "write --test-set NAME=PATH"),
         ((), "", "give at least one --test-set"),
         (("a=b", "a=c"), "", "the name 'a' is given twice"),
+        (("imagenet-r=b", "imagenet_r=c"), "", "the name 'imagenet_r' is given twice"),
         (("a=b",), "no-such-model", "model 'no-such-model' is unknown"),
     ],
 )
@@ -144,7 +145,7 @@ def test_sets_of_the_same_classes_share_a_classifier(tmp_path, checkpoint, capsy
         return zero_shot_classifier(model, tokenizer, names, [rest[0][0]], *rest[1:])
 
     monkeypatch.setattr("empirical.evaluation.zero_shot_classifier", counted)
-    sets = (f"imagenet_v2={tmp_path / 'v2'}", f"imagenet_sketch={tmp_path / 'sketch'}")
+    sets = (f"imagenetv2={tmp_path / 'v2'}", f"imagenet-sketch={tmp_path / 'sketch'}")  # as others write them
     assert main(Arguments(weights, sets, str(config), out=tmp_path / "out")) == 0
     assert built == [1000]
     assert f"--model {config} --test-set imagenet=PATH" in capsys.readouterr().out
