@@ -1,7 +1,7 @@
 """Evaluate one model on several test sets: images streamed through it, logits, labels and ids saved, counts with intervals.
 
-Use `evaluate_set` for one set and `reference_on_subsets` for the reference's accuracy on each shift's classes;
-`accuracy_rows` makes the tidy table. `experiments/evaluate.py` is the command.
+Use `evaluate_by_name` (or `evaluate_set`) for one set and `reference_on_subsets` for the reference's accuracy on each
+shift's classes; `accuracy_rows` makes the tidy table. `experiments/evaluate.py` is the command.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,13 @@ from torch import Tensor
 from empirical.checkpoints import side_of
 from empirical.errors import DataError
 from empirical.evaluation_sets import load_test_set
-from empirical.imagenet_sets import EvaluationSet
+from empirical.execution import default_templates
+from empirical.imagenet_sets import EvaluationSet, Names, open_imagenet_set
 from empirical.model_inputs import ClipModel
+from empirical.published import TEST_SETS
 from empirical.read_ahead import ahead
 from empirical.records import write_json
-from empirical.shards import UnreadableSample, decode_image
+from empirical.shards import UnreadableSample, decode_image, expand_shards
 from empirical.tables import ACCURACY_COLUMNS
 from empirical.tokenizer import Tokenizer
 from empirical.zero_shot import num_correct, save_logits, zero_shot_classifier, zero_shot_logits
@@ -176,6 +178,67 @@ def evaluate_own_set(
         list(test_set.account.notes),
         test_set.account.summary(),
     )
+
+
+def open_by_name(
+    name: str,
+    path: str,
+    objectnet_names: Literal["own", "imagenet", "both"] = "own",
+    border: int | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> list[tuple[str, EvaluationSet | str]]:
+    """(name of the result, opened set) by the field's protocols where the name has one (imagenet, imagenet_v2, ..., objectnet);
+    a set of one's own stays its path.
+
+    Args:
+        objectnet_names, border: ObjectNet's prompts (both: two results) and the pixels cut off its images.
+        warn: told of a protocol that had to be left out while another one could be followed.
+
+    Raises DataError when there is no such set. Nothing is read yet.
+    """
+    if name not in TEST_SETS:
+        if not Path(path).is_dir():
+            expand_shards(path)
+        return [(name, path)]
+    protocols: dict[str, list[Names]] = {
+        "own": ["own"],
+        "imagenet": ["imagenet"],
+        "both": ["own", "imagenet"],
+    }
+    found: list[tuple[str, EvaluationSet | str]] = []
+    for names in protocols[objectnet_names if name == "objectnet" else "own"]:
+        label = f"{name}_imagenet_prompts" if names == "imagenet" else name
+        try:
+            found.append(
+                (label, open_imagenet_set(name, path, names, border if name == "objectnet" else None))
+            )
+        except DataError as error:
+            if not found:  # nothing else was asked for
+                raise
+            warn(f"{label} left out: {error}")
+    return found
+
+
+def evaluate_by_name(
+    model: ClipModel,
+    tokenizer: Tokenizer,
+    name: str,
+    path: str,
+    device: str = "cpu",
+    batch_size: int = 64,
+    warn: Callable[[str], None] = warnings.warn,
+) -> list[Evaluated]:
+    """A set by the field's protocol where its name has one, else as one's own: `open_by_name`, evaluated with OpenAI's prompts.
+
+    Raises DataError when the set cannot be read.
+    """
+    templates = default_templates()
+    return [
+        evaluate_own_set(model, tokenizer, label, opened, templates, device, batch_size)
+        if isinstance(opened, str)
+        else evaluate_set(model, tokenizer, opened, label, templates, device, batch_size)
+        for label, opened in open_by_name(name, path, warn=warn)
+    ]
 
 
 def reference_on_subsets(

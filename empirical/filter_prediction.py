@@ -1,35 +1,16 @@
-r"""What Theorem 3 says about filtered pools, told only single-source models and the filter's scores of the pool.
-
-A pool's clean pairs of source s have mean $\nu_s$, its shuffled captions are right with probability 1/K (mean $\nu_s$) and
-wrong otherwise (mean $-\nu_s/(K-1)$). A filter f that keeps scores of at least $\tau$ leaves of component j the share
-$1-\Phi(t_j)$ with mean $\nu_j+h(t_j)\gamma f/\lVert f\rVert$, so that what is trained on the kept pairs has on target t
-
-$$A_t=\sum_j\pi'_j\,\nu_j\!\cdot\mu_t+H\,d_f(t),\qquad H=\sum_j\pi'_jh(t_j),$$
-
-in units of the scores' spread $\gamma=1$, with $d_f$ the filter's own d'. Everything on the right is measured:
-$t_j=(\tau-m_j)/\sigma$ from the filter's scores of clean and shuffled pairs (means $m$, spread $\sigma$); and
-$\nu_s\!\cdot\mu_t=d_s(t)L_s$ with the length of source s's classifier $L_s=\delta_{fs}/r_{fs}$: the separation
-$\delta_{fs}=(m_\text{clean}-m_\text{shuffled})/\sigma=f\!\cdot\nu_s/\lVert f\rVert$ over the overlap $r_{fs}$ of the two models.
-The predicted d' ratio is $A_\text{shift}/A_\text{ref}$, the predicted place
-
-$$d'_t=A_t\Big/\sqrt{\textstyle\sum_{jk}\pi'_j\pi'_k\nu_j\!\cdot\nu_k+2H\sum_j\pi'_jf\!\cdot\nu_j/\lVert f\rVert
-+H^2+T/n_\text{kept}},$$
-
-with $\nu_s\!\cdot\nu_u=r_{su}L_sL_u$, $T_s=n(1-r_{ss})L_s^2$. Source: Theorem 3 (filtering with a pre-trained model).
+"""Theorem 3's predictions of a study's filtered pools (`empirical.filtered_pool`) beside what was measured.
 
 Use `filtering_table` for what the filters did, `predict_filtering` for predictions beside measurements, `best_kept_shares` for
 the share worth keeping.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from scipy.special import log_ndtr, ndtr
 
+from empirical.filtered_pool import FilterAccount, FilteredPool
 from empirical.robustness import shifts
 
 ACCOUNT_COLUMNS = (
@@ -41,24 +22,6 @@ PREDICTION_COLUMNS = (
     "ratio_measured_stderr", "ratio_predicted", "ratio_of_pool", "ratio_of_filter", "dprime_shift_measured",
     "dprime_shift_measured_stderr", "dprime_shift_predicted", "accuracy_shift_measured",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FilterAccount:
-    """One source's pairs in a pool as a filter scores them: counts, means and the common spread of the scores."""
-
-    source: str
-    clean: int
-    junk: int
-    clean_score: float
-    junk_score: float
-    spread: float
-    threshold: float
-
-    @property
-    def separation(self) -> float:
-        """f·ν / ‖f‖ in units of the spread: right captions against shuffled ones."""
-        return (self.clean_score - self.junk_score) / self.spread
 
 
 def filtering_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -91,51 +54,6 @@ def _filter_size(scorer: str | None) -> int:
     return int(parts[0][1:]) if parts else 0
 
 
-def kept_signal(
-    parts: Iterable[FilterAccount],
-    num_classes: int,
-    signals: Mapping[str, Float[np.ndarray, " t"]],
-    overlaps: Mapping[tuple[str, str], float],
-    noise: Mapping[str, float],
-    filter_dprime: Float[np.ndarray, " t"],
-) -> tuple[Float[np.ndarray, " t"], float, float, float]:
-    """A_t, its squared length without noise, T, and the share kept, in units of the scores' spread.
-
-    signals: (T,) ν_s·μ_t; overlaps: ν_s·ν_u; noise: T_s; filter_dprime: (T,) the filter's d'.
-    """
-    parts = list(parts)
-    total = sum(part.clean + part.junk for part in parts)
-    weights: dict[str, float] = {}
-    along, kept, kick = 0.0, 0.0, 0.0
-    for part in parts:
-        wrong_score = (num_classes * part.junk_score - part.clean_score) / (num_classes - 1)
-        for count, score, sign in (
-            (part.clean + part.junk / num_classes, part.clean_score, 1.0),
-            (part.junk * (1 - 1 / num_classes), wrong_score, -1 / (num_classes - 1)),
-        ):
-            if not count:
-                continue
-            t = (part.threshold - score) / part.spread
-            share = count / total * float(ndtr(-t))
-            # phi/(1 - Phi) by logarithms: far in the tail both underflow.
-            hazard = float(np.exp(-(t**2) / 2 - log_ndtr(-t)) / np.sqrt(2 * np.pi))
-            kept += share
-            kick += share * hazard
-            weights[part.source] = weights.get(part.source, 0.0) + sign * share
-            along += sign * share * part.separation
-    kick, along = kick / kept, along / kept
-    weights = {name: weight / kept for name, weight in weights.items()}
-    signal = sum((w * signals[name] for name, w in weights.items()), np.zeros_like(filter_dprime))
-    square = sum(a * b * overlaps[s, u] for s, a in weights.items() for u, b in weights.items())
-    counts = {part.source: (part.clean + part.junk) / total for part in parts}
-    return (
-        signal + kick * filter_dprime,
-        float(square + 2 * kick * along + kick**2),
-        sum(counts[name] * noise[name] for name in counts),
-        kept,
-    )
-
-
 def predict_filtering(
     accuracies: pd.DataFrame,
     account: pd.DataFrame,
@@ -159,14 +77,7 @@ def predict_filtering(
     filtered = filtered[filtered["pool_size"].notna()]
     filter_sizes = account.groupby("filter")["filter_n_train"].max()
     models = accuracies.pivot_table(index="run", columns="test_set", values="dprime")
-    single = accuracies[accuracies["kind"] == "single"].drop_duplicates("run")
-    mixed = accuracies[accuracies["kind"] == "input_mixing"].drop_duplicates("run")
-    of_runs = pd.concat([single, mixed]).groupby(["sources", "n_train"])["run"].agg(list)
-
-    def mean_dprime(sources: str, n: int) -> pd.Series | None:
-        runs = of_runs.get((sources, n))
-        return models.loc[runs].mean() if runs is not None else None
-
+    mean_dprime = _mean_dprimes(accuracies)
     keys = ["sources", "filter", "pool_size", "kept_share", "n_train"]
     groups = dict(iter(filtered.groupby(keys, sort=False)))
     rows = []
@@ -185,14 +96,21 @@ def predict_filtering(
             pool_ratio = np.nan
             if raw is not None:
                 of_pool = models.loc[list(pd.unique(raw["run"]))].mean()
-                pool_ratio = of_pool[shift] / of_pool[reference]
+                pool_ratio = _ratio(of_pool, shift, reference)
             rows.append(
-                (sources, name, int(pool_size), kept, n, shift, len(runs), values[shift].mean() / values[reference].mean(),
-                 _stderr(ratio), np.nan if predicted is None else predicted[shift] / predicted[reference], pool_ratio,
-                 np.nan if own is None else own[shift] / own[reference], values[shift].mean(), _stderr(values[shift]),
+                (sources, name, int(pool_size), kept, n, shift, len(runs), _ratio(values.mean(), shift, reference),
+                 _stderr(ratio), np.nan if predicted is None else _ratio(predicted, shift, reference), pool_ratio,
+                 np.nan if own is None else _ratio(own, shift, reference), values[shift].mean(), _stderr(values[shift]),
                  np.nan if predicted is None else predicted[shift], right.mean())
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+
+
+def _ratio(dprime: Mapping[str, float], shift: str, reference: str) -> float:
+    """d' under shift over d' on the reference; nan where one of them is infinite (all images right, or all wrong) or 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.float64(dprime[shift]) / np.float64(dprime[reference])
+    return float(ratio) if np.isfinite(ratio) and np.isfinite(dprime[reference]) else np.nan
 
 
 def _stderr(values: Any) -> float:
@@ -203,39 +121,85 @@ def _stderr(values: Any) -> float:
 def _predict(
     account: pd.DataFrame,
     overlaps: pd.DataFrame,
-    mean_dprime: Any,
+    mean_dprime: Callable[[str, int], pd.Series | None],
     own: pd.Series,
     num_classes: int,
     n_kept: int,
 ) -> pd.Series | None:
     """Predicted d' on every test set, the mean over the seeds' pools; None where something was not measured."""
+    pools = [_pool(rows, overlaps, mean_dprime, own, num_classes) for _, rows in account.groupby("run")]
+    known = [pool for pool in pools if pool is not None]
+    if not known or len(known) < len(pools):
+        return None
+    return pd.Series(np.mean([pool.dprimes(n_kept) for pool in known], axis=0), index=own.index)
+
+
+def _pool(
+    account: pd.DataFrame,
+    overlaps: pd.DataFrame,
+    mean_dprime: Callable[[str, int], pd.Series | None],
+    own: pd.Series,
+    num_classes: int,
+) -> FilteredPool | None:
+    """One run's pool and filter from its account; None where something was not measured."""
     name, size = str(account["filter"].iloc[0]), int(account["filter_n_train"].iloc[0])
     table = overlaps[overlaps["n_train"] == size]
-    found = []
-    for _, rows in account.groupby("run"):
-        parts = [
-            FilterAccount(row.source, row.clean, row.junk, row.clean_score, row.junk_score if row.junk else row.clean_score,
-                          row.score_spread, row.threshold)
-            for row in rows.itertuples()
-        ]  # fmt: skip
-        # Without junk nothing separates right from wrong: the separation is not measured on this pool.
-        if any(not part.junk for part in parts):
-            return None
-        sources = [part.source for part in parts]
-        r = {(s, u): _mean_overlap(table, s, u) for s in {*sources, name} for u in {*sources, name}}
-        dprimes = {s: mean_dprime(s, size) for s in sources}
-        if any(d is None for d in dprimes.values()) or not all(np.isfinite(v) and v > 0 for v in r.values()):
-            return None
-        length = {part.source: part.separation / r[name, part.source] for part in parts}
-        signal, square, noise, _ = kept_signal(
-            parts, num_classes,
-            {s: dprimes[s].to_numpy() * length[s] for s in sources},
-            {(s, u): r[s, u] * length[s] * length[u] for s in sources for u in sources},
-            {s: size * (1 - r[s, s]) * length[s] ** 2 for s in sources},
-            own.to_numpy(),
-        )  # fmt: skip
-        found.append(pd.Series(signal / np.sqrt(square + noise / n_kept), index=own.index))
-    return pd.concat(found, axis=1).mean(axis=1)
+    # Without junk nothing separates right from wrong: the separation is not measured on this pool.
+    if not (account["junk"] > 0).all():
+        return None
+    parts = tuple(
+        FilterAccount(row.source, row.clean, row.junk, row.clean_score, row.junk_score, row.score_spread, row.threshold)
+        for row in account.itertuples()
+    )  # fmt: skip
+    sources = [part.source for part in parts]
+    r = {(s, u): _mean_overlap(table, s, u) for s in {*sources, name} for u in {*sources, name}}
+    dprimes = {s: found.to_numpy() for s in sources if (found := mean_dprime(s, size)) is not None}
+    if len(dprimes) < len(set(sources)) or not all(np.isfinite(v) and v > 0 for v in r.values()):
+        return None
+    return FilteredPool(
+        parts, num_classes, tuple(map(str, own.index)), dprimes, r, name, own.to_numpy(), size
+    )
+
+
+def filtered_pools(
+    accuracies: pd.DataFrame, account: pd.DataFrame, overlaps: pd.DataFrame
+) -> dict[tuple[str, str, int], list[FilteredPool]]:
+    """(pool, filter, pool size) -> what Theorem 3 is told of each seed's pool, seeds ascending.
+
+    Pools of which a quantity was not measured are absent.
+
+    The thresholds are those of the strictest filtered run of each pool; `dataclasses.replace` of the parts gives any other.
+    Arguments as `predict_filtering` takes them.
+    """
+    mean_dprime = _mean_dprimes(accuracies)
+    classes = int(accuracies["num_classes"].iloc[0])
+    out: dict[tuple[str, str, int], list[FilteredPool]] = {}
+    chosen = account[account["filter"] != "none"]
+    for (sources, name, pool_size), rows in chosen.groupby(["sources", "filter", "pool_size"], sort=False):
+        own = mean_dprime(str(name), int(rows["filter_n_train"].max()))
+        strictest = rows[rows["kept_share"] == rows["kept_share"].min()]
+        if own is None:
+            continue
+        pools = [
+            _pool(of_run, overlaps, mean_dprime, own, classes)
+            for _, of_run in strictest.groupby(["seed", "run"])
+        ]
+        if all(pool is not None for pool in pools):
+            out[str(sources), str(name), int(pool_size)] = [pool for pool in pools if pool is not None]
+    return out
+
+
+def _mean_dprimes(accuracies: pd.DataFrame) -> Callable[[str, int], pd.Series | None]:
+    """Mean d' on every test set of the models of a source or mixture and size; None where there are none."""
+    models = accuracies.pivot_table(index="run", columns="test_set", values="dprime")
+    trained = accuracies[accuracies["kind"].isin(["single", "input_mixing"])].drop_duplicates("run")
+    of_runs = trained.groupby(["sources", "n_train"])["run"].agg(list)
+
+    def mean_dprime(sources: str, n: int) -> pd.Series | None:
+        runs = of_runs.get((sources, n))
+        return models.loc[runs].mean() if runs is not None else None
+
+    return mean_dprime
 
 
 def _mean_overlap(table: pd.DataFrame, first: str, second: str) -> float:

@@ -19,7 +19,7 @@ from PIL import Image
 from empirical.arrays import Pairs
 from empirical.errors import DataError
 from empirical.shard_index import Location, ShardIndex, load_index
-from empirical.shards import Sample, UnreadableSample, decode_pair
+from empirical.shards import Sample, UnreadableSample, decode_pair, sample_caption
 
 _OPEN_FILES = 64
 _WIDEST_GAP = 1 << 16  # bytes between members that are read along rather than skipped by a second read
@@ -143,6 +143,17 @@ def read_indexed_pairs(
         raise DataError(f"no readable image-text pair among the indexed samples: {account.summary()}")
     stacked = np.stack(images) if images else np.empty((0, 3, image_size, image_size), np.uint8)
     return Pairs(stacked, captions, keys, None, account, metadata if any(metadata) else None)
+
+
+def read_captions(index: ShardIndex, rows: Integer[np.ndarray, " n"]) -> list[str]:
+    """Captions of these samples, without those that cannot be read; images are fetched but not decoded."""
+    reader, captions = SampleReader(), []
+    for row in rows.tolist():
+        try:
+            captions.append(sample_caption(reader.sample(index.locate(row))))
+        except UnreadableSample:
+            continue
+    return captions
 
 
 _SHARED = SampleReader()  # one per process: its files stay open from batch to batch

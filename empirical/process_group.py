@@ -7,8 +7,12 @@ of its own in each process, a model trains on another objective (and not on the 
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -55,6 +59,37 @@ def current_world(backend: str = "") -> World:
             backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend)
     return World(distributed.get_rank(), distributed.get_world_size())
+
+
+@cache
+def _side_group() -> distributed.ProcessGroup:
+    """A group for what is not training: on the CPU whatever the backend, and patient (one process may read for hours)."""
+    group = distributed.new_group(backend="gloo", timeout=timedelta(days=2))
+    assert isinstance(group, distributed.ProcessGroup)  # every process is a member
+    return group
+
+
+def gather_json(world: World, value: Any) -> list[Any]:
+    """Every process's value (JSON), in order of rank, in every process; each waits for all the others here."""
+    if world.size == 1:
+        return [value]
+    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world.size)]
+    distributed.all_gather(lengths, torch.tensor([len(text)]), group=_side_group())
+    longest = int(max(lengths))
+    texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(world.size)]
+    distributed.all_gather(texts, nn.functional.pad(text, (0, longest - len(text))), group=_side_group())
+    return [
+        json.loads(bytes(each[: int(length)].tolist())) for each, length in zip(texts, lengths, strict=True)
+    ]
+
+
+def leave(world: World) -> None:
+    """Wait for the others, then leave the group: a process that goes on alone is no longer waited for."""
+    if world.size > 1:
+        gather_json(world, None)
+        _side_group.cache_clear()
+        distributed.destroy_process_group()
 
 
 class GlobalBatchNorm(_BatchNorm):

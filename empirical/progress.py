@@ -43,6 +43,65 @@ def counting(description: str, console: Console | None = None) -> Iterator[Calla
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+class StepProgress:
+    """Progress of one long training: steps, images/s and time left; a bar on a terminal, a line now and then elsewhere."""
+
+    line_seconds = 10.0
+    """A line is printed at most this often where there is no terminal."""
+
+    def __init__(
+        self,
+        num_steps: int,
+        batch_size: int,
+        *,
+        done: int = 0,
+        quiet: bool = False,
+        console: Console | None = None,
+    ) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.num_steps, self.batch_size, self.quiet = num_steps, batch_size, quiet
+        self._first: tuple[int, float] | None = None
+        self._said = time.monotonic()
+        self._bar: Progress | None = None
+        if not quiet and self.console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps, {task.description}"))
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.add_task("measuring the rate", total=num_steps, completed=done)
+            self._bar.start()
+
+    def rate_text(self, done: int) -> str:
+        """`1,234 images/s, 3 min 05 s left`, measured since the first step (which warms up) was done."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done, now
+        steps = done - self._first[0]
+        if steps < 1:
+            return "measuring the rate"
+        per_second = steps / max(now - self._first[1], 1e-9)
+        left = format_duration((self.num_steps - done) / per_second)
+        return f"{per_second * self.batch_size:,.0f} images/s, {left} left"
+
+    def step(self, done: int) -> None:
+        """So many steps of all are done."""
+        text = self.rate_text(done)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, description=text)
+        elif not self.quiet and time.monotonic() - self._said >= self.line_seconds:
+            self._said = time.monotonic()
+            self.say(f"step {done:,} of {self.num_steps:,}: {text}")
+
+    def say(self, message: str) -> None:
+        """One line for the reader."""
+        if not self.quiet:
+            self.console.print(message, markup=False)
+
+    def stop(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
 class _Remaining(ProgressColumn):
     def __init__(self, owner: "StudyProgress") -> None:
         super().__init__()

@@ -298,6 +298,11 @@ def _caption(sample: Sample, metadata: dict[str, Any]) -> str:
     return decode_text(data, "caption")
 
 
+def sample_caption(sample: Sample) -> str:
+    """The sample's caption, of its .txt or its .json; raises UnreadableSample when it has none that is text."""
+    return _caption(sample, _metadata(sample))
+
+
 def sample_image(sample: Sample, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
     """The sample's decoded image; raises UnreadableSample when it has none or PIL cannot read it."""
     data = member(sample, IMAGE_SUFFIXES)

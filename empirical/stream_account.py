@@ -107,3 +107,19 @@ class StreamAccount:
             s.seen, s.repeats, s.replaced = counts["seen"], counts["repeats"], counts["replaced"]
             s.unreadable = dict(counts["unreadable"])
             s.examples = list(counts["examples"])
+
+
+def merged_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The state of one account that counted what several processes' accounts counted."""
+    merged: dict[str, Any] = {}
+    for source, first in states[0].items():
+        parts = [state[source] for state in states]
+        unreadable = {row: reason for part in parts for row, reason in part["unreadable"]}
+        examples = dict.fromkeys(example for part in parts for example in part["examples"])
+        merged[source] = {
+            "samples": first["samples"],
+            **{name: sum(part[name] for part in parts) for name in ("seen", "repeats", "replaced")},
+            "unreadable": [[row, reason] for row, reason in unreadable.items()],
+            "examples": list(examples)[:_NUM_EXAMPLES],
+        }
+    return merged

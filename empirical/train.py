@@ -33,6 +33,7 @@ class TrainingLog:
     """What a training run did; plain numbers, ready for a record.
 
     `loss` holds each epoch's mean contrastive loss in nats, `logit_scale` the final inverse temperature (1 to 100).
+    Of a resumed run, `seconds` and `samples_per_second` are those since it was resumed.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -94,17 +95,20 @@ def training(
     pause_every: int = 0,
     watch: bool = True,
 ) -> Generator[str | None, None, TrainingLog]:
-    """The loop: all epochs of the run that `trainer` has loaded; its value is the log.
+    """The loop: all epochs of the run that `trainer` has loaded, or what is left of a resumed one; its value is the log.
 
     It pauses (yields) after every `pause_every` steps (0: after every epoch) so that several loops can share a device.
     `watch`: look at the loss after every epoch, which makes a GPU wait; otherwise at the end.
     """
     log = TrainingLog()
-    started = time.perf_counter()
+    started, resumed_at = time.perf_counter(), trainer.steps_done
+    if watch and resumed_at:
+        log.loss = trainer.mean_losses()[: resumed_at // trainer.steps_per_epoch]
     trainer.model.train()
-    for epoch in range(trainer.recipe.epochs):
+    while trainer.steps_done < trainer.num_steps:
+        epoch, first_step = divmod(trainer.steps_done, trainer.steps_per_epoch)
         trainer.start_epoch()
-        for step in range(trainer.steps_per_epoch):
+        for step in range(first_step, trainer.steps_per_epoch):
             trainer.step()
             if pause_every and (step + 1) % pause_every == 0:
                 yield None
@@ -120,6 +124,6 @@ def training(
     log.steps = trainer.steps_done
     log.seconds = time.perf_counter() - started
     log.samples_seen = log.steps * trainer.batch_size
-    log.samples_per_second = log.samples_seen / log.seconds
+    log.samples_per_second = (log.steps - resumed_at) * trainer.batch_size / log.seconds
     log.logit_scale = float(trainer.model.logit_scale.detach().exp())
     return log

@@ -131,12 +131,7 @@ class Trainer:
         check_images(images, self.model, minimum=2)
         if len(images) != len(tokens):
             raise StudyError(f"{len(images)} images but {len(tokens)} captions: one caption per image")
-        self.num_samples = len(tokens)
-        self.batch_size = min(self.recipe.batch_size, self.num_samples)
-        self.steps_per_epoch = self.num_samples // self.batch_size
-        self.num_steps = self.recipe.epochs * self.steps_per_epoch
-        self.share = self.world.share(self.batch_size)
-        self.seed = seed
+        self._plan_run(len(tokens), min(self.recipe.batch_size, len(tokens)), seed)
         self.generator = torch.Generator().manual_seed(seed)
         if self.images is None:
             self._allocate(images, tokens)
@@ -157,6 +152,12 @@ class Trainer:
         self.steps_done = 0
         self.counter.zero_()
 
+    def _plan_run(self, num_samples: int, batch_size: int, seed: int) -> None:
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.steps_per_epoch = num_samples // batch_size
+        self.num_steps = self.recipe.epochs * self.steps_per_epoch
+        self.share = self.world.share(batch_size)
+
     def _allocate(self, images: np.ndarray | Tensor, tokens: Int64[Tensor, "n context"]) -> None:
         capacity = self.capacity or self.num_samples
         side = (int(images.shape[2]), int(images.shape[3]))
@@ -166,9 +167,14 @@ class Trainer:
         self.order = torch.zeros((per_epoch, self.batch_size), **place_of)
         self.shifts = torch.zeros((per_epoch, self.batch_size, 2), **place_of)
         self.captions = torch.zeros((capacity, tokens.shape[1]), **place_of)
-        self.losses = torch.zeros(per_epoch * self.recipe.epochs, device=self.device)
         self.rates = torch.zeros(per_epoch * self.recipe.epochs, device=self.device)
-        self.counter = torch.zeros(2, **place_of)  # the step within the epoch, and within the run
+        self._prepare_steps(per_epoch * self.recipe.epochs, tokens)
+
+    def _prepare_steps(self, most_steps: int, tokens: Int64[Tensor, "n context"]) -> None:
+        """Make what every step uses, whatever feeds it; `tokens` are captions to choose the text encoder by."""
+        self.losses = torch.zeros(most_steps, device=self.device)
+        # the step within the epoch, and within the run
+        self.counter = torch.zeros(2, device=self.device, dtype=torch.int64)
         encode_text = _text_encoder(self.model, tokens.to(self.device), whole=self.recorded)
         towers = _Towers(self.model, encode_text)
         if self.world.size > 1:
@@ -195,25 +201,28 @@ class Trainer:
             self._step()
         self.steps_done += 1
 
-    def _step(self) -> None:
+    def _next_batch(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """This process's normalised pixels, its captions, and which caption each image has (None: the one in its row)."""
         assert self.images is not None
-        assert self.towers is not None
-        at, done = self.counter[:1], self.counter[1:]
+        at = self.counter[:1]
         rows = self.order.index_select(0, at)[0, self.share]
         shifts = self.shifts.index_select(0, at)[0, self.share]
         pixels = normalise(self.images.batch(rows, shifts), self.model)
-        position = None
-        if self.embeds_distinct_captions:
-            here = self.order_here[self.steps_done % self.steps_per_epoch, self.share]
-            distinct, position = self.caption_of[here].unique(return_inverse=True)
-            captions = self.captions[distinct.to(self.device)]
-        else:
-            captions = self.captions[rows]
+        if not self.embeds_distinct_captions:
+            return pixels, self.captions[rows], None
+        here = self.order_here[self.steps_done % self.steps_per_epoch, self.share]
+        distinct, position = self.caption_of[here].unique(return_inverse=True)
+        return pixels, self.captions[distinct.to(self.device)], position.to(self.device)
+
+    def _step(self) -> None:
+        assert self.towers is not None
+        done = self.counter[1:]
+        pixels, captions, position = self._next_batch()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             image_features, text_features, scale = self.towers(pixels, captions)
         text_features = text_features.float()
         if position is not None:
-            text_features = functional.embedding(position.to(self.device), text_features)
+            text_features = functional.embedding(position, text_features)
         bias = getattr(self.model, "logit_bias", None)
         loss = self.loss(image_features.float(), text_features, scale, bias)
 

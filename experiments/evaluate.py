@@ -64,7 +64,7 @@ def run(arguments: Arguments) -> int:
     """Carry out what the arguments ask for."""
     from empirical.checkpoints import default_device, load_checkpoint
     from empirical.errors import StudyError
-    from empirical.evaluation import accuracy_rows, clip_benchmark_lines, reference_on_subsets
+    from empirical.evaluation import accuracy_rows, clip_benchmark_lines, open_by_name, reference_on_subsets
     from empirical.figures.evaluation import draw_evaluation
     from empirical.records import write_atomically
     from empirical.tables import write_table
@@ -80,7 +80,12 @@ def run(arguments: Arguments) -> int:
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
     name, out = arguments.checkpoint.stem, arguments.out
     # Every set is looked for before the first one is evaluated: a wrong path must not cost hours.
-    tasks = [task for set_name, path in sets.items() for task in _open(arguments, set_name, path)]
+    border = arguments.border if arguments.border >= 0 else None
+    tasks = [
+        task
+        for set_name, path in sets.items()
+        for task in open_by_name(set_name, path, arguments.objectnet_names, border, _warn)
+    ]
     evaluated = _evaluate(arguments, model, tokenizer, tasks, device)
     results = {each.name: (each.logits, each.labels) for each in evaluated}
     reference = next((each for each in evaluated if each.name == "imagenet"), None)
@@ -112,35 +117,6 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _open(arguments: Arguments, name: str, path: str) -> list[tuple[str, Any]]:
-    """(name of the result, opened set) by every protocol asked for; a set of one's own is its path."""
-    from empirical.errors import DataError
-    from empirical.imagenet_sets import Names, open_imagenet_set
-    from empirical.published import TEST_SETS
-    from empirical.shards import expand_shards
-
-    if name not in TEST_SETS:
-        if not Path(path).is_dir():
-            expand_shards(path)
-        return [(name, path)]
-    protocols: dict[str, list[Names]] = {
-        "own": ["own"],
-        "imagenet": ["imagenet"],
-        "both": ["own", "imagenet"],
-    }
-    border = arguments.border if arguments.border >= 0 and name == "objectnet" else None
-    found: list[tuple[str, Any]] = []
-    for names in protocols[arguments.objectnet_names if name == "objectnet" else "own"]:
-        label = f"{name}_imagenet_prompts" if names == "imagenet" else name
-        try:
-            found.append((label, open_imagenet_set(name, path, names, border)))
-        except DataError as error:
-            if not found:  # nothing else was asked for
-                raise
-            print(f"warning: {label} left out: {error}", file=sys.stderr)
-    return found
-
-
 def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any]], device: str) -> list:
     """Evaluate set by set with progress; each one's logits are saved and its warnings told before the next begins."""
     from empirical.evaluation import evaluate_own_set, evaluate_set
@@ -163,11 +139,15 @@ def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any
                 )  # fmt: skip
         each.save(arguments.out / "logits")
         for sentence in each.warnings:
-            print(f"warning: {sentence}", file=sys.stderr)
+            _warn(sentence)
         if "none skipped" not in each.account:
             print(f"{each.name}: {each.account}", file=sys.stderr)
         evaluated.append(each)
     return evaluated
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _named(values: tuple[str, ...]) -> dict[str, str]:

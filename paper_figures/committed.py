@@ -3,7 +3,7 @@
 Use `Records("clip_mixtures")` for the committed ones, `Records(folder)` for those of any finished study.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from empirical.records import read_json
 RECORDS = Path(__file__).parent / "records"
 MEASURED = "clip_mixtures"
 """The records that the figures of measurements show."""
+STUDIED = "gpu_study"
+"""The records that figures of the larger study show: designed mixtures, overlaps, diagnoses, filters at every strength."""
 PUBLISHED = "published_trends"
 """The records that the figures of published results show."""
 SIMULATED = "dilution_sim"
@@ -69,6 +71,10 @@ class Records(Mapping[str, pd.DataFrame]):
     def reference(self) -> str:
         """Name of the reference test set of a CLIP study."""
         return str(self.provenance.get("reference", "reference"))
+
+    def lacking(self, tables: Iterable[str]) -> list[str]:
+        """Those of these tables that are not there."""
+        return [name for name in tables if name not in self]
 
     def note(self, message: str, command: str = "") -> None:
         """Say what these records lack for a figure, and the command that makes it (their own by default)."""

@@ -26,9 +26,9 @@ from theory.page import on_page
 #: Figures in the order in which they are told; each is a module of this package.
 FIGURES = (
     "testbed", "source_lines", "data_efficiency", "first_pair", "pairs", "many_sources", "output_vs_input",
-    "predictions_vs_measurements", "filtering_measured", "filter_turn", "published_ladder", "published_mixtures", "dilution",
-    "filtering_theory", "break_even", "best_mixture", "linear_clip", "learners", "learner_limits", "escape",
-    "wrong_line",
+    "predictions_vs_measurements", "designed", "overlaps", "diagnosis", "filtering_measured", "filter_turn",
+    "published_ladder", "published_mixtures", "dilution", "filtering_theory", "break_even", "best_mixture", "linear_clip",
+    "learners", "learner_limits", "escape", "wrong_line",
 )  # fmt: skip
 
 
@@ -51,8 +51,16 @@ class Arguments:
 
 
 def module_of(figure: str) -> Any:
-    """A figure's module: STUDY (name of its records), draw(records, stem) and caption(records)."""
+    """A figure's module: STUDY (name of its records), draw(records, stem) and caption(records).
+
+    TABLES, where a module has it, are tables that not every study of that name has: without them the figure waits.
+    """
     return importlib.import_module(f"paper_figures.{figure}")
+
+
+def lacking(figure: str, records: Records) -> list[str]:
+    """The tables that a figure waits for: of its `TABLES`, those that the records lack."""
+    return records.lacking(getattr(module_of(figure), "TABLES", ()))
 
 
 def main() -> int:
@@ -85,6 +93,13 @@ def draw_figures(arguments: Arguments) -> None:
         module = module_of(name)
         study: str = module.STUDY
         records = Records(folders.get(study, study))
+        missing = lacking(name, records)
+        if missing and name not in arguments.only:  # one asked for by name is an error, below
+            print(
+                f"waiting: {name}: {records.folder} has no {missing[0]}.csv; make it with: {records.made_by}",
+                file=sys.stderr,
+            )
+            continue
         try:
             module.draw(records, arguments.out / name)
             if arguments.captions:

@@ -7,10 +7,10 @@ import pandas as pd
 from empirical.figures.many_sources import draw_many_sources, left_out_source
 from empirical.prediction import mixture_shares
 from paper_figures.captions import Caption
-from paper_figures.committed import MEASURED, Records
+from paper_figures.committed import STUDIED, Records
 from paper_figures.predictions_vs_measurements import rule_errors
 
-STUDY = MEASURED
+STUDY = STUDIED
 LEAVE_ONE_OUT = (
     "python experiments/clip_mixtures.py --preset gpu --out runs/gpu_study && "
     "python -m paper_figures.keep runs/gpu_study"

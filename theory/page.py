@@ -146,6 +146,11 @@ def first_in_row(position: int, columns: int) -> bool:
     return position % current_page().columns(columns) == 0
 
 
+def row_breaks(columns: int) -> bool:
+    """Whether the page breaks a row of so many panels: then none stands below the one that would name it."""
+    return current_page().columns(columns) < columns
+
+
 def panel_legend(ax: Axes, *args: Any, **kwargs: Any) -> Legend:
     """`ax.legend` on the screen; on a page, where panels have no room to spare, the legend goes under the panel."""
     page = current_page()

@@ -110,7 +110,13 @@ class PercentLocator(ticker.Locator):
     def __init__(self, to_axis: Callable[[np.ndarray], np.ndarray], min_inches: float = 0.32) -> None:
         self._to_axis = to_axis
         self._min_inches = min_inches
-        self._levels = [(w, np.asarray(to_axis(np.asarray(row) / 100.0))) for w, row in _percent_levels()]
+        levels = _percent_levels()
+        # All rows in one call: a link is compiled anew for every length of its argument.
+        places = np.asarray(to_axis(np.concatenate([row for _, row in levels]) / 100.0))
+        ends = np.cumsum([len(row) for _, row in levels])
+        self._levels = [
+            (whole, own) for (whole, _), own in zip(levels, np.split(places, ends[:-1]), strict=True)
+        ]
 
     def __call__(self) -> Any:
         """Tick positions for the axis' current view."""
@@ -131,22 +137,22 @@ class PercentLocator(ticker.Locator):
         low, high = (float(v) for v in transform.transform(np.asarray([vmin, vmax], dtype=float)))
         fractions = [(transform.transform(positions) - low) / (high - low) for _, positions in self._levels]
         chosen = np.empty((0, 2))  # place as a fraction of the axis, position in data units
-        for strict in (True, False):
-            for (whole, positions), places in zip(self._levels, fractions, strict=True):
-                inside = (places >= -1e-9) & (places <= 1 + 1e-9)
-                row = np.stack([places[inside], positions[inside]], axis=1)
-                if whole and strict:
-                    # A crowded row is left out as a whole: 50, 70, 90 reads better than 50, 70, 82, 90.
-                    if len(row) * spacing <= 1 + spacing:
-                        together = np.unique(np.round(np.concatenate([chosen, row]), 9), axis=0)
-                        fits = np.all(np.diff(together[:, 0]) >= spacing)
-                        chosen = together if fits else chosen
-                    continue
-                for candidate in row[:200]:
-                    if np.all(np.abs(chosen[:, 0] - candidate[0]) >= spacing):
-                        chosen = np.concatenate([chosen, candidate[None]])
+        rows = []
+        for (whole, positions), places in zip(self._levels, fractions, strict=True):
+            inside = (places >= -1e-9) & (places <= 1 + 1e-9)
+            rows.append((whole, np.stack([places[inside], positions[inside]], axis=1)))
+        for whole, row in rows:
+            if not whole:
+                chosen = _with_room(chosen, row, spacing)
+            # A crowded row is left out as a whole: 50, 70, 90 reads better than 50, 70, 82, 90.
+            elif len(row) * spacing <= 1 + spacing:
+                together = np.unique(np.round(np.concatenate([chosen, row]), 9), axis=0)
+                chosen = together if np.all(np.diff(together[:, 0]) >= spacing) else chosen
+        for _, row in rows:
             if len(chosen) >= 3:
                 break
+            # Too few ticks: the roundest that fit, a little closer than they should be rather than 34.9%.
+            chosen = _with_room(chosen, row[:200], 0.75 * spacing)
         return np.sort(chosen[:, 1])
 
     def _axis_inches(self) -> float:
@@ -173,6 +179,14 @@ class PercentFormatter(ticker.Formatter):
     def __call__(self, x: float, pos: int | None = None) -> str:
         """The label at position x."""
         return f"{round(100.0 * float(self._to_accuracy(np.asarray(x, dtype=float))), 4):g}%"
+
+
+def _with_room(chosen: np.ndarray, row: np.ndarray, spacing: float) -> np.ndarray:
+    """`chosen` and those candidates of a row that stand at least `spacing` from all others."""
+    for candidate in row:
+        if np.all(np.abs(chosen[:, 0] - candidate[0]) >= spacing):
+            chosen = np.concatenate([chosen, candidate[None]])
+    return chosen
 
 
 def _is_x(axis: Axis) -> bool:

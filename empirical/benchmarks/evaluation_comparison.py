@@ -45,13 +45,16 @@ class ComparedEvaluations:
             yield row(f"{name}, {what}", device, ours, PEER, peer)
 
 
+NUM_SHARDS = 6
+
+
 def write_test_sets(folder: Path, num_images: int, seed: int = 0) -> dict[str, str]:
-    """The embedded world's five test sets in clip-benchmark's layout, by name."""
+    """The embedded world's five test sets in clip-benchmark's layout, by name; shards enough for each of its workers."""
     from empirical.shards import write_test_set
     from empirical.world import TEST_SET_NAMES, render_test_set
 
     for name in TEST_SET_NAMES:
-        write_test_set(render_test_set(name, num_images, seed), folder / name)
+        write_test_set(render_test_set(name, num_images, seed), folder / name, -(-num_images // NUM_SHARDS))
     return {name: str(folder / name) for name in TEST_SET_NAMES}
 
 

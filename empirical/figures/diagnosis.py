@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -21,6 +20,7 @@ from empirical.figures.elements import (
     readable,
     source_colours,
 )
+from theory.page import panels
 from theory.plotting import panel_letters, save_figure, use_style
 
 BIASES: dict[str, tuple[str, str, bool, str]] = {
@@ -36,37 +36,50 @@ def draw_diagnosis(diagnosis: pd.DataFrame, path_stem: str | Path) -> list[Path]
     """Write PATH_STEM.png and .pdf; error bars are 95% intervals.
 
     Growth exponents of each source on each test set (filled) and the growth that the noise between its seeds allows (open),
-    with the theory's bound of 1/2; overlap of a source with itself (filled) and the mean with the others (open); weight of each
-    source on a shift over its weight on the reference; bias of each rule in d' ratio. Returns the two paths.
+    with the theory's bound of 1/2; intercepts of the sources' lines in d', expected at 0; overlap of a source with itself
+    (filled) and the mean with the others (open); weight of each source on a shift over its weight on the reference; bias of
+    each rule in d' ratio. Returns the two paths.
     """
     use_style()
-    panels = [
+    drawn = [
         (name, draw)
         for name, draw, needed in (
             ("growth dlog d′/dlog n", _growth, "growth"),
+            ("intercept of the d′ line", _intercepts, "intercept"),
             ("overlap of scores", _overlap, "own overlap"),
-            ("weight, over that on the reference", _weights, "weight per target"),
+            ("weight, over the reference's", _weights, "weight per target"),
             ("bias of the d′ ratio", _biases, "bias of mediant"),
         )
         if (diagnosis["diagnostic"] == needed).any()
     ]
-    rows = -(-len(panels) // 2) or 1
-    fig, axes = plt.subplots(rows, 2 if len(panels) > 1 else 1, figsize=(7.6, 2.75 * rows + 0.7), layout="constrained",
-                             squeeze=False)  # fmt: skip
+    columns = min(2, max(len(drawn), 1))
+    rows = -(-len(drawn) // columns) or 1
+    fig, axes = panels(
+        rows, columns, (3.8 * columns, 2.75 * rows + 0.7), extra=0.9, flow=True, layout="constrained"
+    )
     single = diagnosis[diagnosis["diagnostic"].isin(["growth", "intercept"])]
     colours = source_colours(list(pd.unique(single["sources"])))
     used: list[str] = []
-    for ax, (title, draw) in zip(axes.flat, panels, strict=False):
+    for ax, (title, draw) in zip(axes, drawn, strict=False):
         used += draw(ax, diagnosis, colours)
         ax.set_title(title, loc="left")
-    for ax in list(axes.flat)[len(panels) :]:
+    for ax in axes[len(drawn) :]:
         ax.set_axis_off()
-    panel_letters([ax for ax in axes.flat if ax.axison])
+    panel_letters(axes[: len(drawn)])
     handles = [dot(colour) for colour in colours.values()]
     labels = [readable(name) for name in colours]
-    if any((diagnosis["diagnostic"] == name).any() for name in ("growth from overlap", "overlap")):
+    letters = {draw: letter for (_, draw), letter in zip(drawn, "abcdefgh", strict=False)}
+    opened = [
+        f"{words} ({letters[draw]})"
+        for name, draw, words in (
+            ("growth from overlap", _growth, "growth by noise alone"),
+            ("overlap", _overlap, "overlap with others"),
+        )
+        if draw in letters and (diagnosis["diagnostic"] == name).any()
+    ]
+    if opened:
         handles.append(dot(INK, filled=False))
-        labels.append("open: growth by noise alone (a), overlap with others (b)")
+        labels.append(f"open: {', '.join(opened)}")
     for name in dict.fromkeys(used):
         colour, marker, filled, words = BIASES[name]
         handles.append(dot(colour, marker, filled))
@@ -135,6 +148,15 @@ def _growth(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[
     ax.axhline(0.5, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
     ax.annotate("bound", (1, 0.5), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
                 fontsize=7, annotation_clip=False)  # fmt: skip
+    _categories(ax, names)
+    return []
+
+
+def _intercepts(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+    table = diagnosis[diagnosis["diagnostic"] == "intercept"]
+    names = [name for name in _order(diagnosis) if name in set(table["test_set"])]
+    ax.axhline(0.0, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
+    _by_source(ax, table, colours, names)
     _categories(ax, names)
     return []
 

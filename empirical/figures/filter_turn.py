@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 
 from empirical.errors import StudyError
 from empirical.figures.elements import PALE, dot, legend_below, pool_label, readable, source_colours
+from theory.page import figure_size
 from theory.plotting import panel_letters, save_figure, use_style
 
 
@@ -35,10 +36,11 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
     pools, names = list(pd.unique(kept["sources"])), list(pd.unique(kept["shift"]))
     filters = sorted(pd.unique(kept["filter"]))
     colours = source_colours(filters)
+    # A grid whose rows are pools: they stay whole on every page, so that columns can be compared.
+    size = figure_size(2.3 * len(names) + 0.5, 1.8 * len(pools) + 0.8, rows=len(pools), extra=0.7)
     fig, axes = plt.subplots(
-        len(pools), len(names), figsize=(2.3 * len(names) + 0.5, 2.0 * len(pools) + 0.8), sharex=True,
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+        len(pools), len(names), figsize=size, sharex=True, layout="constrained", squeeze=False
+    )
     predicted = bool(kept["ratio_predicted"].notna().any())
     for i, pool in enumerate(pools):
         for j, shift in enumerate(names):
@@ -63,11 +65,12 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
                     zorder=1,
                 )
             if i == 0:
-                ax.set_title(readable(shift))
+                ax.set_title(readable(shift), loc="left")
             if i == len(pools) - 1:
                 ax.set_xlabel("share kept")
+            if j == 0:
+                ax.set_ylabel(pool_label(pool).replace(", ", ",\n") + "\nd′ ratio")
             ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-        axes[i, 0].set_ylabel(pool_label(pool).replace(", ", ",\n") + "\nd′ ratio")
     panel_letters(list(axes.ravel()))
     handles, words = [dot(PALE, line="-")], ["raw pool"]
     for name in filters:

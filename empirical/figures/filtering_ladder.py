@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from empirical.figures.elements import PALE, dot, legend_below
 from empirical.filtering_ladder import SCALES
-from theory.page import current_page, panels
+from theory.page import current_page, panels, pt
 from theory.plotting import panel_letters, save_figure, use_style
 
 _COLOURS = dict(zip(SCALES.values(), ("#9ECAE1", "#4292C6", "#2171B5", "#08306B"), strict=True))
@@ -73,8 +73,11 @@ def draw_filtering_ladder(
         ax.set_xlim(-0.6, len(steps) - 0.4)
         ax.set_xticks(
             range(len(steps)),
-            [step.removesuffix(" filter").replace(" ", "\n") for step in steps],
-            fontsize=6.5,
+            [step.removesuffix(" filter") for step in steps],
+            rotation=35,
+            ha="right",
+            rotation_mode="anchor",
+            fontsize=pt(7.5),
         )
         ax.tick_params(labelbottom=True)
         ax.set_title(labels.get(shift, shift), loc="left")

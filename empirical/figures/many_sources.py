@@ -24,7 +24,9 @@ from theory.page import figure_size
 from theory.plotting import panel_letters, save_figure, use_style
 
 _BAND = "#E4E4E4"
-_SHIFT_OF_RULE = {rule: 0.32 - 0.16 * i for i, rule in enumerate(RULES)}
+#: Lanes of a row: the measured mixture in the middle, rules and baselines above and below it.
+_LANES = (0.3, 0.15, -0.13, -0.25, -0.37)
+_SHIFT_OF_RULE = dict(zip(RULES, _LANES, strict=True))
 
 
 def many_source_mixtures(ratios: pd.DataFrame) -> list[str]:

@@ -33,7 +33,7 @@ from empirical.figures.elements import (
 from empirical.figures.filtering import draw_filtering
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
 from empirical.robustness import models_of_shift, shifts, with_link_errors
-from theory.page import first_in_row, panels, pt
+from theory.page import first_in_row, panels, pt, row_breaks
 from theory.plotting import panel_letters, save_figure, use_style
 
 __all__ = ["draw_filtering", "draw_predictions_vs_measurements"]
@@ -81,6 +81,8 @@ def draw_predictions_vs_measurements(
         num_open += panel.open_ended.draw(axes[j])
         if rows == 2:
             _ratio_panel(axes[columns + j], of_shift, first=first_in_row(j, columns))
+            if row_breaks(columns):
+                axes[columns + j].set_title(readable(shift), loc="left")
     if names:
         panel_letters(axes)
     else:

@@ -24,7 +24,7 @@ from empirical.figures.elements import (
 from empirical.group_tables import dprime_table, ratio_table
 from empirical.prediction import mixture_shares
 from empirical.robustness import shifts
-from theory.page import first_in_row, panels
+from theory.page import first_in_row, panels, row_breaks
 from theory.plotting import panel_letters, save_figure, use_style
 
 HEADS = {"each": "heads trained on n samples each", "share": "heads trained on their share of n"}
@@ -64,6 +64,8 @@ def draw_output_vs_input(
         _agreement(axes[j], pairs[pairs["shift"] == shift], colours, first)
         axes[j].set_title(readable(shift), loc="left")
         _places(axes[columns + j], places, shift, reference, colours, first)
+        if row_breaks(columns):
+            axes[columns + j].set_title(readable(shift), loc="left")
     panel_letters(axes)
     handles, labels = [dot(colour) for colour in colours.values()], [readable(name) for name in colours]
     for marker, words in (("s", HEADS["each"]), ("o", HEADS["share"])):

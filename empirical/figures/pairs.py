@@ -26,6 +26,8 @@ from theory.links import dprime, dprime_inverse
 from theory.page import figure_size
 from theory.plotting import panel_letters, percent_ticks, save_figure, use_style
 
+MOST_PAIRS = 6
+"""Pairs that a figure has room for."""
 _ANCHOR = 0.7
 """Reference accuracy at which a d' ratio is told as an accuracy under shift."""
 
@@ -47,7 +49,7 @@ def draw_pairs(
     predictions: pd.DataFrame,
     path_stem: str | Path,
     reference: str = "reference",
-    most_pairs: int = 6,
+    most_pairs: int = MOST_PAIRS,
 ) -> list[Path]:
     """Write the figure: a row per pair of sources, a column per shift; the d' ratio against the second source's share.
 
@@ -82,8 +84,9 @@ def draw_pairs(
             _accuracy_axis(ax, int(classes[reference]), int(classes[shift]), last=j == columns - 1)
     panel_letters(axes[:columns])
     fig.supylabel("d′ ratio of shift to reference", fontsize="medium")
-    handles = [dot(colour) for colour in colours.values()]
-    labels = [readable(name) for name in colours]
+    shown = {name for pair in pairs for name in pair}
+    handles = [dot(colour) for name, colour in colours.items() if name in shown]
+    labels = [readable(name) for name in colours if name in shown]
     for rule in [PRIMARY_RULE, *(r for r in RULES if r not in (PRIMARY_RULE, "best_source"))]:
         colour, _, _, words = RULE_STYLE[rule]
         handles.append(dot(colour, "D" if rule == PRIMARY_RULE else "", line=_dash(rule), size=3.4))

@@ -23,7 +23,7 @@ from empirical.figures.elements import (
 from empirical.group_tables import dprime_table
 from empirical.line_fits import LineFit
 from empirical.robustness import fits_of_groups, models_of_shift, shifts, with_link_errors
-from theory.page import first_in_row, panels
+from theory.page import first_in_row, panels, row_breaks
 from theory.plotting import MARKERS, panel_letters, save_figure, use_style
 
 MARKER_SIZES = (2.6, 7.0)
@@ -79,6 +79,8 @@ def draw_source_lines(
         )
         num_open += open_ended.draw(axes[j])
         _slopes(axes[columns + j], rays[rays["shift"] == shift].set_index("sources"), looks, first)
+        if row_breaks(columns):
+            axes[columns + j].set_title(readable(shift), loc="left")
     panel_letters(axes)
     sizes = sorted({int(n) for n in single["n_train"]})
     handles = [dot(colour, marker, line="-") for colour, marker in looks.values()]

@@ -1,7 +1,6 @@
 """Everything the page shows, as one JSON-ready dictionary; use `report_payload`."""
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,17 @@ from empirical.figures.elements import RULE_STYLE, source_colours
 from empirical.group_tables import dprime_table, ratio_table
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
 from empirical.records import load_records, read_json
+from empirical.report.filters import assumed_filters, measured_pools
 from empirical.robustness import group_labels, shifts
 from theory.links import dprime
 from theory.plotting import MARKERS
 
 _TABLES = ("accuracies", "trends", "predictions", "scores")
+_PREDICTED = (
+    "sources", "shift", "n_train", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
+    "ratio_measured_stderr", "inside_range",
+)  # fmt: skip
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
-_JUNK = re.compile(r"\+junk:([\d.]+)")
 _SYMBOLS = dict(
     zip(
         MARKERS,
@@ -54,6 +57,7 @@ def report_payload(folder: Path) -> dict[str, Any]:
     reference = str(study["provenance"].get("reference", "reference"))
     sources = [str(name) for name in pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"])]
     colours = source_colours(sources)
+    pools = measured_pools(folder, accuracies, reference)
     classes = {
         str(k): int(v) for k, v in accuracies.groupby("test_set", sort=False)["num_classes"].first().items()
     }
@@ -81,23 +85,24 @@ def report_payload(folder: Path) -> dict[str, Any]:
         "means": _means(accuracies, reference),
         "lines": _lines(trends),
         "ratios": _ratios(accuracies, reference),
-        "predictions": [clean(row) for row in predictions.to_dict("records")],
+        "predictions": [clean(row) for row in predictions[list(_PREDICTED)].to_dict("records")],
         "scores": [clean(row) for row in study["scores"].to_dict("records")],
-        "filters": _filters(accuracies, trends, reference, classes[reference]),
+        "pools": clean(pools, digits=12),
+        "filters": clean(assumed_filters(accuracies, trends, reference, classes[reference], pools)),
         "provenance": study["provenance"],
     }
 
 
-def clean(value: Any) -> Any:
-    """A value as JSON can hold it: NaN and infinity become null, numbers plain ones of seven digits (pages stay small)."""
+def clean(value: Any, digits: int = 7) -> Any:
+    """A value as JSON can hold it: NaN and infinity become null, numbers plain ones of so many digits (pages stay small)."""
     if isinstance(value, Mapping):
-        return {str(key): clean(item) for key, item in value.items()}
+        return {str(key): clean(item, digits) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [clean(item) for item in value]
+        return [clean(item, digits) for item in value]
     if isinstance(value, (np.integer, np.bool_)):
         return value.item()
     if isinstance(value, (float, np.floating)):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value
 
 
@@ -153,6 +158,7 @@ def _means(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
 
 
 def _lines(trends: pd.DataFrame) -> list[dict[str, Any]]:
+    """Lines of single sources: what the page draws and what the rule of lines is told."""
     kept = [
         "kind",
         "sources",
@@ -166,7 +172,7 @@ def _lines(trends: pd.DataFrame) -> list[dict[str, Any]]:
         "r2",
         "num_models",
     ]
-    return [clean(row) for row in trends[kept].to_dict("records")]
+    return [clean(row) for row in trends.loc[trends["kind"] == "single", kept].to_dict("records")]
 
 
 def _ratios(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
@@ -176,47 +182,3 @@ def _ratios(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
 
 def _shares(sources: str) -> dict[str, float]:
     return mixture_shares(sources) if ":" in sources else {sources: 1.0}
-
-
-def _filters(
-    accuracies: pd.DataFrame, trends: pd.DataFrame, reference: str, num_classes: int
-) -> list[dict[str, Any]]:
-    """Per pool, filter and shift: the measured slopes and d' that Theorem 3 is told, and what was measured after filtering.
-
-    dprimeFilter is the mean d'_ref of the filter's source at its largest n; slopes are those of rays in d', with 95% ends.
-    """
-    filtered = accuracies[accuracies["kind"] == "filtered"]
-    names = filtered["filter"].fillna("none").replace("", "none")
-    rays = trends[(trends["link"] == "dprime") & (trends["fit"] == "ray")].set_index(
-        ["kind", "sources", "shift"]
-    )
-    labels = group_labels(filtered)
-    out = []
-    for (pool, name), rows in filtered.groupby([filtered["sources"], names], sort=False):
-        own = accuracies[(accuracies["kind"] == "single") & (accuracies["sources"] == name)]
-        own = own[own["test_set"] == reference]
-        junk = _JUNK.search(str(pool))
-        raw = labels[(filtered["sources"] == pool) & (names == "none")]
-        if name == "none" or own.empty or junk is None or raw.empty:
-            continue
-        strength = float(own.loc[own["n_train"] == own["n_train"].max(), "dprime"].mean())
-        for group, part in rows.groupby(labels[rows.index], sort=False):
-            for shift in shifts(accuracies, reference):
-                keys = {
-                    "pool": ("filtered", raw.iloc[0], shift),
-                    "filter": ("single", name, shift),
-                    "kept": ("filtered", group, shift),
-                }
-                if not all(key in rays.index for key in keys.values()):
-                    continue
-                slopes = {
-                    f"{what}Slope": clean([rays.loc[key, f"slope{end}"] for end in ("", "_low", "_high")])
-                    for what, key in keys.items()
-                }
-                out.append(
-                    {
-                        "pool": str(pool), "filter": str(name), "shift": shift, "junk": float(junk[1]), "numClasses": num_classes,
-                        "dprimeFilter": strength, "keptShare": float(part["kept_share"].mean()), **slopes,
-                    }
-                )  # fmt: skip
-    return out

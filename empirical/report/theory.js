@@ -90,7 +90,50 @@ const Theory = (() => {
     return { slope: (signal * pool.poolSlope + pull * pool.filterSlope) / (signal + pull), kept, pullWeight: pull / (signal + pull) };
   }
 
-  return { density, upperTail, normalCdf, normalQuantile, hazard, accuracyOfDprime, probitOfDprime, predictRatio, filteredSlope };
+  /* Theorem 3 for one measured pool of a study (empirical.filtered_pool.FilteredPool.dprimes), cut at a threshold of the scores.
+     pool: { poolSize, numClasses, trainedOn, filter, dprime: source -> set -> d', filterDprime: set -> d', overlaps: s -> u -> r };
+     parts: [{ source, clean, junk, cleanScore, junkScore, spread }]. Gives the share kept and d' on each test set. */
+  function filteredPool(pool, parts, sets, threshold) {
+    const k = pool.numClasses, total = parts.reduce((sum, p) => sum + p.clean + p.junk, 0);
+    const separation = (p) => (p.cleanScore - p.junkScore) / p.spread;
+    const length = Object.fromEntries(parts.map((p) => [p.source, separation(p) / pool.overlaps[pool.filter][p.source]]));
+    const weights = {};
+    let kept = 0, kick = 0, along = 0, noise = 0;
+    for (const p of parts) {
+      const wrongScore = (k * p.junkScore - p.cleanScore) / (k - 1);
+      for (const [count, score, sign] of [[p.clean + p.junk / k, p.cleanScore, 1], [p.junk * (1 - 1 / k), wrongScore, -1 / (k - 1)]]) {
+        if (!count) continue;
+        const t = (threshold - score) / p.spread, share = (count / total) * upperTail(t);
+        kept += share;
+        kick += (count / total) * density(t);
+        weights[p.source] = (weights[p.source] || 0) + sign * share;
+        along += sign * share * separation(p);
+      }
+      noise += ((p.clean + p.junk) / total) * pool.trainedOn * (1 - pool.overlaps[p.source][p.source]) * length[p.source] ** 2;
+    }
+    kick /= kept; along /= kept;
+    const names = Object.keys(weights);
+    for (const s of names) weights[s] /= kept;
+    let square = 2 * kick * along + kick * kick;
+    for (const s of names) for (const u of names) square += weights[s] * weights[u] * pool.overlaps[s][u] * length[s] * length[u];
+    const scale = Math.sqrt(square + noise / (kept * pool.poolSize));
+    const signal = (set) => names.reduce((sum, s) => sum + weights[s] * pool.dprime[s][set] * length[s], 0) + kick * pool.filterDprime[set];
+    return { kept, dprime: Object.fromEntries(sets.map((set) => [set, signal(set) / scale])) };
+  }
+
+  /* The mean over the seeds' pools, each cut `threshold` standard deviations above the mean score of its clean pairs. */
+  function filteredPools(pool, sets, threshold) {
+    const found = pool.seeds.map((parts) => {
+      const clean = parts.reduce((sum, p) => sum + p.clean, 0);
+      const over = (f) => parts.reduce((sum, p) => sum + (p.clean / clean) * f(p), 0);
+      return filteredPool(pool, parts, sets, over((p) => p.cleanScore) + threshold * over((p) => p.spread));
+    });
+    const mean = (f) => found.reduce((sum, one) => sum + f(one), 0) / found.length;
+    return { kept: mean((one) => one.kept), dprime: Object.fromEntries(sets.map((set) => [set, mean((one) => one.dprime[set])])) };
+  }
+
+  return { density, upperTail, normalCdf, normalQuantile, hazard, accuracyOfDprime, probitOfDprime, predictRatio, filteredSlope,
+    filteredPool, filteredPools };
 })();
 
 if (typeof module !== "undefined") module.exports = Theory;

@@ -85,13 +85,26 @@
     const sizes = sizesOf($$("first").value).filter((n) => second.has(n)).sort((x, y) => x - y);
     const before = $$("size").value;
     fill($$("size"), sizes, (n) => Number(n).toLocaleString("en"));
-    if (!sizes.map(String).includes(before)) $$("size").value = sizes[sizes.length - 1];
+    if (sizes.map(String).includes(before) && before) return;
+    // The largest size at which this pair was mixed: a curve without a measurement beside it is a poor first sight.
+    const mixed = new Set(pairMixtures($$("first").value, $$("second").value).map((r) => r.n_train));
+    $$("size").value = sizes.filter((n) => mixed.has(n)).at(-1) ?? sizes.at(-1);
   }
 
+  /* Pools with every quantity measured come first; the others need an assumed agreement of filter and pool. */
+  function filterChoices() {
+    const assumed = data.filters.filter((f) => f.shift === $$("shift").value);
+    return [...data.pools.map((pool) => ({ pool, text: `CLIP of ${mixtureWords(pool.filter)} on ${poolWords(pool.pool)}` })),
+      ...assumed.map((own) => ({ own, text: `CLIP of ${mixtureWords(own.filter)} on ${poolWords(own.pool)}, keeping ${Math.round(100 * own.keptShare)}% (agreement assumed)` }))];
+  }
   function fillFilters() {
-    const own = data.filters.filter((f) => f.shift === $$("shift").value);
-    fill($$("filter"), own.map((_, i) => i), (i) => `CLIP of ${words(own[i].filter)}, keeping ${Math.round(100 * own[i].keptShare)}%`);
-    $$("filtering").hidden = !own.length;
+    const choices = filterChoices();
+    fill($$("filter"), choices.map((_, i) => i), (i) => choices[i].text);
+    $$("filtering").hidden = !choices.length;
+  }
+  function poolWords(name) {
+    const [sources, junk] = name.split("+junk:");
+    return mixtureWords(sources) + (Number(junk) ? `, ${Math.round(100 * junk)}% shuffled` : "");
   }
 
   /* --- look ---------------------------------------------------------------------------------------------------- */
@@ -158,6 +171,7 @@
   }
   function mixtureWords(sources) {
     const parts = sources.split("+").map((part) => part.split(":"));
+    if (parts.length === 1) return words(parts[0][0]);
     const equal = new Set(parts.map((part) => part[1])).size === 1;
     if (parts.length > 3 && equal) return `${parts.map((part) => words(part[0])).join(", ")} (equal shares)`;
     return parts.map(([name, share]) => `${words(name)} ${(100 * share).toFixed(0)}%`).join(" + ");
@@ -181,7 +195,11 @@
       }
     }
     const mixtures = data.models.filter((m) => m.kind === "input_mixing" && mixtureShown(m));
-    traces.push(points(mixtures, s, { color: css("--ink"), symbol: "diamond", size: 8, line: { color: css("--paper"), width: 1 } }, "mixtures, measured"));
+    // Hundreds of mixtures would hide the few that the curves are about.
+    const ofPair = new Set(pairMixtures(...s.pair).map((r) => r.sources));
+    const own = mixtures.filter((m) => ofPair.has(m.sources)), others = mixtures.filter((m) => !ofPair.has(m.sources));
+    if (others.length) traces.push(points(others, s, { color: css("--soft"), symbol: "diamond", size: 5, opacity: others.length > 100 ? 0.25 : 0.6 }, "other mixtures"));
+    traces.push(points(own, s, { color: css("--ink"), symbol: "diamond", size: 8, line: { color: css("--paper"), width: 1 } }, "mixtures of this pair"));
     const ensembles = data.models.filter((m) => m.kind === "output_mixing" && m.heads === "each" && mixtureShown(m));
     traces.push({ ...points(ensembles, s, { color: css("--soft"), symbol: "x-thin", size: 6, line: { color: css("--soft"), width: 1.2 } }, "ensembles, n each"), visible: "legendonly" });
     for (const rule of data.rules.filter((r) => !r.baseline && usable(r, s))) {
@@ -256,9 +274,48 @@
   }
 
   /* --- filtering ----------------------------------------------------------------------------------------------- */
+  const keptAxis = { type: "log", range: [-2, 0.03], tickvals: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ticktext: ["1%", "2%", "5%", "10%", "20%", "50%", "100%"] };
   function drawFilter() {
-    const own = data.filters.filter((f) => f.shift === $$("shift").value)[Number($$("filter").value)];
-    if (!own) return;
+    const choice = filterChoices()[Number($$("filter").value)];
+    if (!choice) return;
+    $$("agreement").hidden = Boolean(choice.pool);
+    document.querySelectorAll("[data-told]").forEach((p) => { p.hidden = (p.dataset.told === "measured") !== Boolean(choice.pool); });
+    if (choice.pool) drawMeasured(choice.pool);
+    else drawAssumed(choice.own);
+  }
+  /* Theorem 3 told measured quantities alone: single-source models, their overlaps and the filter's scores of the pool. */
+  function drawMeasured(pool) {
+    const shift = $$("shift").value, threshold = Number($$("threshold").value), sets = [data.reference, shift];
+    const at = (z) => { const found = Theory.filteredPools(pool, sets, z); return { ...found, ratio: found.dprime[shift] / found.dprime[data.reference] }; };
+    const curve = Array.from({ length: 91 }, (_, i) => at(-5 + i * 0.1)).filter((c) => c.kept > 0.005);
+    const now = at(threshold), own = pool.filterDprime[shift] / pool.filterDprime[data.reference];
+    const rows = pool.measured.filter((m) => m.shift === shift && m.ratio[0] !== null);
+    const bars = (m, end) => (m.ratio[end] === null ? 0 : Math.abs(m.ratio[end] - m.ratio[0]));
+    const interval = (m) => `${fixed(m.ratio[0])}` + (m.ratio[1] === null ? "" : ` [${fixed(m.ratio[1])}, ${fixed(m.ratio[2])}]`);
+    Plotly.react("filtered", [
+      { type: "scatter", mode: "lines", x: curve.map((c) => c.kept), y: curve.map((c) => c.ratio), name: "Theorem 3", line: { color: css("--accent"), width: 2 }, hoverinfo: "skip" },
+      { type: "scatter", mode: "lines", x: [0.005, 1], y: [own, own], name: `CLIP of ${mixtureWords(pool.filter)} itself`, line: { color: colour[pool.filter] || css("--soft"), dash: "dash", width: 1.4 }, hoverinfo: "skip" },
+      ...[[true, "raw pool", css("--soft"), "circle"], [false, "kept, measured", css("--ink"), "square"]].map(([raw, name, tone, symbol]) => {
+        const part = rows.filter((m) => m.raw === raw);
+        return { type: "scatter", mode: "markers", name, x: part.map((m) => m.keptShare), y: part.map((m) => m.ratio[0]),
+          error_y: { type: "data", symmetric: false, array: part.map((m) => bars(m, 2)), arrayminus: part.map((m) => bars(m, 1)), thickness: 1.2, width: 4, color: css("--soft") },
+          text: part.map((m) => `${name}, ${Math.round(100 * m.keptShare)}%: d′ ratio ${interval(m)}, ${m.numSeeds} seeds`), hoverinfo: "text", marker: { size: 9, symbol, color: tone } };
+      }),
+      { type: "scatter", mode: "markers", name: "at this threshold", x: [now.kept], y: [now.ratio], text: [`kept ${(100 * now.kept).toFixed(1)}%: d′ ratio ${fixed(now.ratio)}`], hoverinfo: "text",
+        marker: { symbol: "star", size: 14, color: css("--accent"), line: { color: css("--paper"), width: 1 } } },
+    ], layout("share of the pool kept", `d′ ratio of ${words(shift)}`, { xaxis: keptAxis }), config);
+    const percent = (set) => `${(100 * Theory.accuracyOfDprime(now.dprime[set], data.classes[set])).toFixed(1)}% on ${words(set)}`;
+    const kept = rows.filter((m) => !m.raw).sort((a, b) => b.keptShare - a.keptShare).map((m) => `${Math.round(100 * m.keptShare)}% kept ${interval(m)}`);
+    tellFilter(threshold, now.kept, now.ratio, `At threshold ${threshold.toFixed(2)} the filter keeps ${(100 * now.kept).toFixed(1)}% of ${pool.poolSize.toLocaleString("en")} pairs and Theorem 3 expects a d′ ratio of ` +
+      `${fixed(now.ratio)}, with accuracies of ${percent(data.reference)} and ${percent(shift)}. Measured: ${kept.join("; ")}.`);
+  }
+  function tellFilter(threshold, kept, slope, text) {
+    $$("threshold-value").textContent = threshold.toFixed(2);
+    $$("filter-words").textContent = text;
+    $$("filter-words").dataset.slope = slope;
+    $$("filter-words").dataset.kept = kept;
+  }
+  function drawAssumed(own) {
     const threshold = Number($$("threshold").value), alignment = Number($$("alignment").value);
     const pool = { poolSlope: own.poolSlope[0], filterSlope: own.filterSlope[0], dprimeFilter: own.dprimeFilter, numClasses: own.numClasses, junk: own.junk, alignment };
     const curve = Array.from({ length: 81 }, (_, i) => Theory.filteredSlope(pool, -3 + i * 0.1));
@@ -273,14 +330,11 @@
         text: measured.map((m) => `${m[2]}: ${fixed(m[1][0])} [${fixed(m[1][1])}, ${fixed(m[1][2])}]`), hoverinfo: "text", marker: { size: 9, color: css("--ink") } },
       { type: "scatter", mode: "markers", name: "at this threshold", x: [now.kept], y: [now.slope], text: [`kept ${(100 * now.kept).toFixed(1)}%: slope ${fixed(now.slope)}`], hoverinfo: "text",
         marker: { symbol: "star", size: 14, color: css("--accent"), line: { color: css("--paper"), width: 1 } } },
-    ], layout("share of the pool kept", `slope on ${words(own.shift)}`, { xaxis: { type: "log", range: [-2, 0.03], tickvals: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ticktext: ["1%", "2%", "5%", "10%", "20%", "50%", "100%"] } }), config);
-    $$("threshold-value").textContent = threshold.toFixed(2);
+    ], layout("share of the pool kept", `slope on ${words(own.shift)}`, { xaxis: keptAxis }), config);
     $$("alignment-value").textContent = alignment.toFixed(2);
-    $$("filter-words").textContent = `At threshold ${threshold.toFixed(2)} the filter keeps ${(100 * now.kept).toFixed(1)}% of the pool and Theorem 3 expects slope ` +
+    tellFilter(threshold, now.kept, now.slope, `At threshold ${threshold.toFixed(2)} and with the assumed agreement the filter keeps ${(100 * now.kept).toFixed(1)}% of the pool and Theorem 3 expects slope ` +
       `${fixed(now.slope)}: ${(100 * now.pullWeight).toFixed(0)}% of its weight is the filter's own slope (${fixed(own.filterSlope[0])}), the rest the pool's (${fixed(own.poolSlope[0])}). ` +
-      `Measured at ${Math.round(100 * own.keptShare)}% kept: ${fixed(own.keptSlope[0])} [${fixed(own.keptSlope[1])}, ${fixed(own.keptSlope[2])}].`;
-    $$("filter-words").dataset.slope = now.slope;
-    $$("filter-words").dataset.kept = now.kept;
+      `Measured at ${Math.round(100 * own.keptShare)}% kept: ${fixed(own.keptSlope[0])} [${fixed(own.keptSlope[1])}, ${fixed(own.keptSlope[2])}].`);
   }
 
   /* --- tables -------------------------------------------------------------------------------------------------- */

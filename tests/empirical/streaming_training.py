@@ -6,79 +6,50 @@ Started again, it goes on from its last checkpoint, in mid-epoch.
 
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-from open_clip import ClipLoss
 from small_clip import TOKENIZER, small_model
 
-from empirical.model_inputs import normalise
+from empirical.recipe import Recipe
 from empirical.shard_index import load_index
+from empirical.stream_trainer import StreamTrainer
 from empirical.streams import SampleStream
+from empirical.training_checkpoint import TrainingCheckpoint, continue_training
 
-EPOCHS, CHECKPOINT_EVERY = 3, 4
+RECIPE, CHECKPOINT_EVERY = Recipe(epochs=3, batch_size=8), 4
 
 
 def main(index_folder: Path, out: Path, worker_kind: Literal["threads", "processes"]) -> None:
     torch.set_num_threads(1)
     index = load_index(index_folder)
     half = len(index) // 2
-    sources = {
-        "a": index.subset(torch.arange(half).numpy()),
-        "b": index.subset(torch.arange(half, 2 * half).numpy()),
-    }
-    model = small_model()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    loss_of = ClipLoss()
+    sources = {"a": index.subset(np.arange(half)), "b": index.subset(np.arange(half, 2 * half))}
     with SampleStream.mixture(
-        sources,
-        (("a", 0.25), ("b", 0.75)),
-        half + 10,
-        image_size=32,
-        batch_size=8,
-        seed=5,
-        workers=2,
-        worker_kind=worker_kind,
-    ) as stream:
-        epoch, step, lines = 0, 0, []
-        if (out / "checkpoint.pt").exists():
-            kept = torch.load(out / "checkpoint.pt", weights_only=True)
-            model.load_state_dict(kept["model"])
-            optimizer.load_state_dict(kept["optimizer"])
-            epoch, step = kept["place"]
-            stream.restore(json.loads(kept["account"]))
-            lines = (out / "log.txt").read_text().splitlines()[: epoch * stream.steps_per_epoch + step]
+        sources, (("a", 0.25), ("b", 0.75)), half + 10,
+        image_size=32, batch_size=RECIPE.batch_size, seed=5, workers=2, worker_kind=worker_kind,
+    ) as stream:  # fmt: skip
+        trainer = StreamTrainer(small_model(), RECIPE, torch.device("cpu"), stream, TOKENIZER, seed=5)
+        checkpoint = TrainingCheckpoint(out / "checkpoint.pt", {"seed": 5})
+        lines = []
+        if checkpoint.restore(trainer):
+            lines = (out / "log.txt").read_text().splitlines()[: trainer.steps_done]
         with open(out / "log.txt", "w") as log:
             log.write("".join(f"{line}\n" for line in lines))
-            while epoch < EPOCHS:
-                for batch in stream.batches(epoch, step):
-                    images = model.encode_image(
-                        normalise(torch.from_numpy(batch.images), model), normalize=True
-                    )
-                    texts = model.encode_text(TOKENIZER(batch.captions), normalize=True)
-                    loss = loss_of(images, texts, model.logit_scale.exp())
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    keys = " ".join(stream.key(position) for position in batch.positions.tolist())
-                    log.write(f"{epoch} {step} {loss.item().hex()} {keys}\n")
-                    log.flush()
-                    step += 1
-                    if step % CHECKPOINT_EVERY == 0:
-                        state = {
-                            "model": model.state_dict(),
-                            "optimizer": optimizer.state_dict(),
-                            "place": (epoch, step),
-                            "account": json.dumps(stream.state()),
-                        }
-                        torch.save(state, out / "unfinished.pt")
-                        os.replace(out / "unfinished.pt", out / "checkpoint.pt")
-                epoch, step = epoch + 1, 0
+
+            def note() -> None:
+                assert trainer.batch is not None
+                epoch, step = divmod(trainer.steps_done - 1, trainer.steps_per_epoch)
+                keys = " ".join(stream.key(position) for position in trainer.batch.positions.tolist())
+                log.write(f"{epoch} {step} {float(trainer.losses[trainer.steps_done - 1]).hex()} {keys}\n")
+                log.flush()
+
+            continue_training(trainer, checkpoint, every=CHECKPOINT_EVERY, on_step=note)
         weights = hashlib.sha256()
-        for value in model.state_dict().values():
+        for value in trainer.model.state_dict().values():
             weights.update(value.numpy().tobytes())
         (out / "end.json").write_text(
             json.dumps({"weights": weights.hexdigest(), "account": stream.account()})

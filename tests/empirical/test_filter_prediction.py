@@ -1,17 +1,14 @@
 """Theorem 3 on measured quantities, against linear classifiers of K classes really trained on really filtered pools."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from empirical.execution import pool_component
-from empirical.filter_prediction import (
-    FilterAccount,
-    best_kept_shares,
-    filtering_table,
-    kept_signal,
-    predict_filtering,
-)
+from empirical.filter_prediction import best_kept_shares, filtered_pools, filtering_table, predict_filtering
+from empirical.filtered_pool import FilterAccount, kept_signal
 from empirical.filtering import keep_share, shuffled_captions
 from empirical.overlap import score_overlaps
 from empirical.tables import accuracies_table
@@ -114,8 +111,13 @@ def study(seeds: range, junk: float = JUNK) -> tuple[pd.DataFrame, pd.DataFrame,
 
 
 @pytest.fixture(scope="module")
-def found() -> pd.DataFrame:
-    return predict_filtering(*study(range(12)))
+def tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    return study(range(12))
+
+
+@pytest.fixture(scope="module")
+def found(tables) -> pd.DataFrame:
+    return predict_filtering(*tables)
 
 
 def test_predicted_ratios_are_those_measured(found: pd.DataFrame) -> None:
@@ -140,6 +142,28 @@ def test_what_was_not_measured_is_not_predicted(found: pd.DataFrame) -> None:
     assert alone["ratio_predicted"].isna().all()
     assert alone["ratio_measured"].notna().all()
     assert alone["ratio_measured_stderr"].isna().all(), "one seed has no standard error"
+
+
+def test_pools_at_other_thresholds_are_those_predicted(tables, found: pd.DataFrame) -> None:
+    """The strictest run's scores, cut where another run was cut, give that run's prediction."""
+    accuracies, account, overlaps = tables
+    (key,) = (pools := filtered_pools(accuracies, account, overlaps))
+    assert key == (f"brittle+junk:{JUNK:g}", "robust", POOL)
+    for kept in KEPT:
+        row = found[(found["filter"] == "robust") & (found["kept_share"] == kept)].iloc[0]
+        cuts = account[(account["filter"] == "robust") & (account["kept_share"] == kept)].set_index("seed")
+        predicted, shares = [], []
+        for seed, pool in enumerate(pools[key]):
+            (part,) = pool.parts
+            here = replace(pool, parts=(replace(part, threshold=float(cuts.loc[seed, "threshold"])),))
+            predicted.append(here.dprimes(int(row["n_train"])))
+            shares.append(here.kept_share())
+        reference, shift = np.mean(predicted, axis=0)
+        assert here.test_sets == ("reference", "shift")
+        assert shift / reference == pytest.approx(row["ratio_predicted"], rel=1e-9)
+        assert shift == pytest.approx(row["dprime_shift_predicted"], rel=1e-9)
+        assert np.mean(shares) == pytest.approx(kept, abs=0.02), "scores are nearly normal"
+    assert filtered_pools(accuracies, account.assign(junk=0), overlaps) == {}
 
 
 def test_the_best_share_is_the_measured_one(found: pd.DataFrame) -> None:

@@ -9,7 +9,8 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from theory import plotting
-from theory.links import dprime
+from theory.links import dprime, probit
+from theory.plotting import panel_letters, probit_axes
 
 
 @pytest.fixture
@@ -105,3 +106,29 @@ def test_importing_theory_leaves_matplotlib_and_pandas_alone():
     with warnings.catch_warnings():
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("height", [1.2, 1.3, 1.8, 3.0])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.25, 0.4), (0.05, 0.7), (0.68, 0.77), (0.78, 0.87), (0.52, 0.77)]
+)
+def test_short_axes_have_round_ticks(low: float, high: float, height: float) -> None:
+    """Three ticks or more, at whole or half percents, apart from one another: never 34.9%."""
+    figure, ax = plt.subplots(figsize=(3, height))
+    ax.set_ylim(float(probit(low)), float(probit(high)))
+    probit_axes(ax, "y")
+    figure.canvas.draw()
+    shown = [float(label.get_text().rstrip("%")) for label in ax.get_yticklabels()]
+    assert len(shown) >= 3
+    assert all((2 * value).is_integer() for value in shown)
+    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(one.y1 < other.y0 for one, other in itertools.pairwise(boxes))
+    plt.close(figure)
+
+
+def test_panels_beyond_the_alphabet_have_letters() -> None:
+    figure, axes = plt.subplots(4, 7)
+    panel_letters(list(axes.flat))
+    titles = [ax.get_title(loc="left") for ax in axes.flat]
+    assert titles[25:] == ["z", "aa", "ab"]
+    plt.close(figure)

@@ -1,17 +1,25 @@
 """The page's own arithmetic, run in a JavaScript engine, beside the Python it mirrors, at places that are in no table."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from py_mini_racer import MiniRacer
 from scipy.special import ndtr, ndtri
 
+from empirical.filter_prediction import PREDICTION_COLUMNS
+from empirical.filter_prediction import filtered_pools as predicted_pools
+from empirical.filtered_pool import FilterAccount, FilteredPool
 from empirical.prediction import RULES, predict_ratio
+from empirical.report.filters import measured_pools, pool_payload
 from empirical.report.page import part
+from empirical.report.payload import clean
 from theory import Pool, Source, Target, filter_pool, filtered_slope, mixture_slope, with_shuffled_captions
 from theory.links import dprime_inverse
 
@@ -94,6 +102,79 @@ def test_a_filtered_slope_is_theorem_3(
     assert here["kept"] == pytest.approx(float(kept.kept_share), abs=1e-9)
     assert here["pullWeight"] == pytest.approx(float(theorem.filter_weight), abs=1e-6)
     assert here["slope"] == pytest.approx(float(theorem.slope), abs=1e-6)
+
+
+POSITIVE = st.floats(0.2, 3.0)
+
+
+@st.composite
+def pool_fields(draw):
+    """Fields of pools of one or two sources with overlaps of a positive Gram matrix."""
+    names = ("one", "two")[: draw(st.integers(1, 2))]
+    parts = tuple(
+        (
+            name, draw(st.integers(50, 5000)), draw(st.integers(1, 5000)), draw(st.floats(0.2, 0.6)), draw(st.floats(-0.1, 0.15)),
+            draw(st.floats(0.05, 0.4)), 0.0,
+        )
+        for name in names
+    )  # fmt: skip
+    every = (*names, "filter")
+    directions = np.array([[1.0, draw(st.floats(-0.8, 0.8)), draw(st.floats(-0.8, 0.8))] for _ in every])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    scale = [draw(st.floats(0.4, 0.95)) for _ in every]
+    gram = np.outer(scale, scale) * np.maximum(directions @ directions.T, 0.05)
+    overlaps = {(s, u): float(gram[i, j]) for i, s in enumerate(every) for j, u in enumerate(every)}
+    dprime = {name: np.array([draw(POSITIVE), draw(POSITIVE)]) for name in names}
+    own = np.array([draw(POSITIVE), draw(POSITIVE)])
+    classes, n_train = draw(st.sampled_from([2, 20])), draw(st.sampled_from([256, 8192]))
+    return parts, classes, ("reference", "shift"), dprime, overlaps, "filter", own, n_train
+
+
+@settings(max_examples=40)
+@given(fields=pool_fields(), threshold=st.floats(-3, 3))
+def test_a_measured_pool_is_predicted_as_in_python(page, fields, threshold):
+    """The share kept and d' at any threshold, in standard deviations above the clean pairs' mean score."""
+    pool = FilteredPool(tuple(FilterAccount(*part) for part in fields[0]), *fields[1:])
+    counts = np.array([part.clean for part in pool.parts], dtype=float)
+    over = [
+        float(np.average([getattr(p, name) for p in pool.parts], weights=counts))
+        for name in ("clean_score", "spread")
+    ]
+    cut = over[0] + threshold * over[1]
+    there = replace(pool, parts=tuple(replace(part, threshold=cut) for part in pool.parts))
+    kept, size = there.kept_share(), 4000
+    told = pool_payload(
+        "pool", "filter", size, [pool], pd.DataFrame(columns=list(PREDICTION_COLUMNS), dtype=float)
+    )
+    here = page("filteredPools", clean(told, digits=15), ["reference", "shift"], threshold)
+    assert here["kept"] == pytest.approx(kept, rel=1e-7)
+    expected = there.dprimes(kept * size)
+    assert [here["dprime"][name] for name in pool.test_sets] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_the_committed_studys_pools_are_predicted_as_in_python(page):
+    folder = Path(__file__).resolve().parents[3] / "paper_figures" / "records" / "gpu_study"
+    tables = [pd.read_csv(folder / f"{name}.csv") for name in ("accuracies", "filtering_account", "overlaps")]
+    found = predicted_pools(*tables)
+    told = {(each["pool"], each["filter"]): each for each in measured_pools(folder, tables[0], "reference")}
+    assert len(told) >= 8
+    for (name, by, size), pools in found.items():
+        if (name, by) not in told or told[name, by]["poolSize"] != size:
+            continue
+        here = page("filteredPools", clean(told[name, by], digits=12), list(pools[0].test_sets), 0.3)
+        expected, shares = [], []
+        for pool in pools:
+            counts = [part.clean for part in pool.parts]
+            score, spread = (
+                np.average([getattr(p, k) for p in pool.parts], weights=counts)
+                for k in ("clean_score", "spread")
+            )
+            cut = float(score + 0.3 * spread)
+            there = replace(pool, parts=tuple(replace(part, threshold=cut) for part in pool.parts))
+            shares.append(there.kept_share())
+            expected.append(there.dprimes(shares[-1] * size))
+        assert here["kept"] == pytest.approx(np.mean(shares), rel=1e-7)
+        assert list(here["dprime"].values()) == pytest.approx(np.mean(expected, axis=0), abs=1e-6)
 
 
 def test_an_unknown_rule_is_an_error(page):

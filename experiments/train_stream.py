@@ -1,0 +1,195 @@
+"""Train one CLIP on data larger than memory: an exact mixture of sources, streamed from webdataset shards.
+
+Which samples are seen, in which order and with which shifts follows from the seeds alone. Stopped or killed anywhere, the
+same command goes on from its last checkpoint, in mid-epoch; finished, it trains nothing again.
+
+What to look at: the plan before it starts (repeats!), account.csv (the share of each source as asked and as seen, and what
+could not be read), and loss.png (a loss that stays at chance has learnt nothing).
+
+Examples:
+    python experiments/train_stream.py --source "web=web/{00000..00999}.tar" --samples 1000000 --model RN50 --device cuda
+    python experiments/train_stream.py --source a=a/ --source b=b/ --mixture a:0.25+b:0.75 --test-set imagenet=val/ \\
+        --test-set sketch=sketch/ --out runs/a25
+    torchrun --nproc-per-node 8 experiments/train_stream.py --source a=a/ --model RN50 --batch-size 1024
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train a CLIP on a mixture of sources, streamed from their shards."""
+
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")]
+    """A source; repeat. SHARDS: plain .tar shards (a folder, a glob, a range {000..099}), or the folder of a shard index."""
+    mixture: str = ""
+    """Shares, such as a:0.25+b:0.75 (default: equal shares of all sources)."""
+    samples: int = 0
+    """Samples per epoch (default: as many as the sources hold at these shares, none twice)."""
+    model: str = "conv_tower"
+    """conv_tower (32 px, trains on a CPU), modified_resnet, an open_clip config such as RN50 or ViT-B-32, or a JSON file."""
+    epochs: int = 16
+    """Passes over the samples."""
+    batch_size: int = 64
+    """Images per step, of all processes together."""
+    learning_rate: float = 1e-3
+    """Highest learning rate: linear warm-up, then a cosine to 0 over all steps."""
+    weight_decay: float = 0.1
+    """Of tensors with two or more dimensions."""
+    warmup_fraction: float = 0.1
+    """Share of all steps with a rising learning rate."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    max_shift: int = 2
+    """Images are shifted by up to so many pixels per axis, their border reflected."""
+    vocabulary: str = "open_clip"
+    """open_clip (byte pairs), captions:N (the N most frequent words of up to 20,000 captions per source), or world."""
+    seed: int = 0
+    """Of the weights, the order and the shifts."""
+    source_seed: int = 0
+    """Of which samples are drawn: with the same one, the samples of a small training are part of a larger one's."""
+    repeat: bool = False
+    """Let a source that has too few samples give some of them more than once per epoch; the plan says how often."""
+    chunk: int = 1
+    """Shuffle runs of so many neighbours on disk, mixed within 64 of them: for disks that are slow to seek."""
+    workers: int = 2
+    """Decoders per process."""
+    worker_kind: Literal["threads", "processes"] = "threads"
+    """Threads suit photographs, processes small images."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; there is one after each epoch as well."""
+    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
+        field(default=())
+    )
+    """A test set for the trained model; repeat. As in evaluate.py; more can be added after the training is finished."""
+    device: str = "auto"
+    """cpu, cuda, or auto (a GPU where there is one)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
+    threads: int = 0
+    """CPU threads of each process (default: PyTorch's choice; 1 is fastest for conv_tower)."""
+    indexes: Path | None = None
+    """Folder for the sources' indexes, which trainings may share (default: OUT/indexes)."""
+    out: Path = Path("runs/train_stream")
+    """Folder of this training: model.safetensors, account.csv, loss.csv, loss.png, accuracies.csv, provenance.json."""
+
+
+def main(arguments: Arguments) -> int:
+    """Train, evaluate, say what is next; returns the exit status."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from empirical.errors import DataError, StudyError, TrainingError
+
+    try:
+        run(arguments)
+    except (DataError, StudyError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(arguments: Arguments) -> None:
+    """Carry out what the arguments ask for."""
+    import torch
+
+    from empirical.checkpoints import default_device
+    from empirical.plan import parse_shares
+    from empirical.process_group import current_world, leave
+    from empirical.recipe import Recipe
+    from empirical.stream_plan import StreamOptions
+    from empirical.stream_run import check_test_sets, evaluate_stream_model, train_from_stream
+
+    sources, test_sets = _named("--source", arguments.source), _named("--test-set", arguments.test_set)
+    device = default_device(arguments.device)
+    names = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "warmup_fraction",
+        "gradient_clip",
+        "max_shift",
+    )
+    options = StreamOptions(
+        sources,
+        parse_shares(arguments.mixture) if arguments.mixture else tuple((s, 1 / len(sources)) for s in sources),
+        recipe=Recipe(**{name: getattr(arguments, name) for name in names}),
+        device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device,
+        bfloat16=device.startswith("cuda") if arguments.precision == "auto" else arguments.precision == "bfloat16",
+        **{
+            name: getattr(arguments, name)
+            for name in (
+                "samples", "model", "vocabulary", "seed", "source_seed", "repeat", "chunk", "workers", "worker_kind",
+                "checkpoint_every",
+            )
+        },
+    )  # fmt: skip
+    check_test_sets(test_sets)
+    if arguments.threads > 0:
+        torch.set_num_threads(arguments.threads)
+    if options.device.startswith("cuda"):
+        torch.cuda.set_device(options.device)
+    world, out = current_world("nccl" if options.device.startswith("cuda") else "gloo"), arguments.out
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    train_from_stream(options, out, indexes=arguments.indexes, world=world, say=say)
+    leave(world)
+    if world.rank:
+        return
+    if test_sets:
+        accuracies = evaluate_stream_model(out, test_sets, options.device, say=say)
+        say(f"\n{'test set':28s} {'classes':>7s} {'images':>8s}   accuracy [95% interval]      d'")
+        for _, row in accuracies.iterrows():
+            say(
+                f"{row['test_set']:28s} {row['num_classes']:7d} {row['num_images']:8d}   {row['accuracy']:7.2%} "
+                f"[{row['accuracy_low']:.2%}, {row['accuracy_high']:.2%}]  {row['dprime']:6.3f}"
+            )
+    say("\nWritten:")
+    files = ("model.safetensors", "account.csv", "loss.csv", "loss.png", "accuracies.csv", "provenance.json")
+    for path in (out / name for name in files):
+        if path.exists():
+            say(f"  {path}")
+    if len(test_sets) > 1 and len(options.shares) == 1:
+        say(
+            f"Next: with such a table for each source, joined: python experiments/predict_mixtures.py {out / 'accuracies.csv'}"
+        )
+    else:
+        say(
+            f"Next: python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
+            "--test-set sketch=PATH"
+        )
+
+
+def _named(flag: str, values: tuple[str, ...]) -> dict[str, str]:
+    from empirical.errors import DataError
+
+    named: dict[str, str] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (equals and path and name.replace("_", "").replace("-", "").isalnum()):
+            raise DataError(
+                f"{flag} {value!r}: write {flag} NAME=PATH, the name of letters, digits, '-' and '_'"
+            )
+        if name in named:
+            raise DataError(f"{flag}: the name {name!r} is given twice")
+        named[name] = path
+    return named
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
