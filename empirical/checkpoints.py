@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from open_clip import set_model_preprocess_cfg
 
-from empirical.errors import DataError
+from empirical.errors import DataError, StudyError
 from empirical.model import build_model, context_length, image_size, load_config, load_model, load_weights
 from empirical.model_inputs import ClipModel
 from empirical.tokenizer import OpenClipTokenizer, Tokenizer
@@ -77,7 +77,12 @@ def side_of(model: ClipModel) -> int:
 
 
 def default_device(device: str) -> str:
-    """cpu, cuda, ...; `auto` is a GPU where there is one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """cpu, cuda, cuda:1, ...; `auto` is a GPU where there is one. Raises StudyError for a device that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(f"--device {device}: not usable here ({reason}); use --device cpu") from error
+    return device

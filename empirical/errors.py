@@ -11,3 +11,10 @@ class StudyError(RuntimeError):
 
 class TrainingError(RuntimeError):
     """A training run failed (for example the loss became NaN); its reason goes into the run's record."""
+
+
+def in_one_line(error: Exception) -> str:
+    """What a command tells its user of an error: its message, or for the system's own errors the file and what is wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)

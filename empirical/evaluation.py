@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int64
 from PIL import Image
+from torch import Tensor
 
 from empirical.checkpoints import side_of
 from empirical.errors import DataError
@@ -26,8 +27,9 @@ from empirical.execution import default_templates
 from empirical.imagenet_sets import EvaluationSet, Names, open_imagenet_set
 from empirical.model_inputs import ClipModel
 from empirical.published import TEST_SETS
+from empirical.read_ahead import ahead
 from empirical.records import write_json
-from empirical.shards import UnreadableSample, decode_image
+from empirical.shards import UnreadableSample, decode_image, expand_shards
 from empirical.tables import ACCURACY_COLUMNS
 from empirical.tokenizer import Tokenizer
 from empirical.zero_shot import num_correct, save_logits, zero_shot_classifier, zero_shot_logits
@@ -35,6 +37,7 @@ from theory.counts import clopper_pearson
 from theory.links import dprime, probit
 
 _CHUNK = 512  # images in memory at a time
+_AHEAD = 4  # images decoded ahead, per worker
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,8 @@ def evaluate_set(
     batch_size: int = 64,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
+    classifiers: dict[tuple[str, ...], Tensor] | None = None,
+    workers: int = 1,
 ) -> Evaluated:
     """Zero-shot logits of a model on every image of a set, a few hundred images in memory at a time.
 
@@ -81,11 +86,16 @@ def evaluate_set(
         templates: prompts; column k is the class of `test_set.class_names[k]`.
         limit: at most so many images (the first ones).
         progress: called with the number of images done.
+        classifiers: class names -> classifier of this model and these templates; what is missing is added, so that sets of
+            the same classes share one (80 prompts for each of 1000 classes take longer than many a set's images).
+        workers: threads that decode images, a few ahead of the model.
 
     Raises DataError when no image can be read, or the model's logits are not numbers.
     """
-    classifier = zero_shot_classifier(model, tokenizer, test_set.class_names, templates, device)
-    side = side_of(model)
+    known, names = ({} if classifiers is None else classifiers), tuple(test_set.class_names)
+    if names not in known:
+        known[names] = zero_shot_classifier(model, tokenizer, names, templates, device)
+    classifier, side = known[names], side_of(model)
     images: list[np.ndarray] = []
     labels: list[int] = []
     ids: list[str] = []
@@ -98,16 +108,22 @@ def evaluate_set(
             if progress is not None:
                 progress(len(labels))
 
-    with warnings.catch_warnings():
+    def decode(sample: tuple[bytes, int, str]) -> tuple[np.ndarray | str, int, str]:
+        data, label, key = sample
+        try:
+            return decode_image(data, side, test_set.border), label, key
+        except UnreadableSample as reason:
+            return str(reason), label, key
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers, "decode") as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by decode_image's own check
-        for data, label, key in test_set.samples():
+        for image, label, key in ahead(pool, decode, test_set.samples(), _AHEAD * workers):
             if limit is not None and len(labels) >= limit:
                 break
-            try:
-                images.append(decode_image(data, side, test_set.border))
-            except UnreadableSample as reason:
-                test_set.account.skip(str(reason), key)
+            if isinstance(image, str):
+                test_set.account.skip(image, key)
                 continue
+            images.append(image)
             labels.append(label)
             ids.append(key)
             if len(images) == _CHUNK:
@@ -164,6 +180,45 @@ def evaluate_own_set(
     )
 
 
+def open_by_name(
+    name: str,
+    path: str,
+    objectnet_names: Literal["own", "imagenet", "both"] = "own",
+    border: int | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> list[tuple[str, EvaluationSet | str]]:
+    """(name of the result, opened set) by the field's protocols where the name has one (imagenet, imagenet_v2, ..., objectnet);
+    a set of one's own stays its path.
+
+    Args:
+        objectnet_names, border: ObjectNet's prompts (both: two results) and the pixels cut off its images.
+        warn: told of a protocol that had to be left out while another one could be followed.
+
+    Raises DataError when there is no such set. Nothing is read yet.
+    """
+    if name not in TEST_SETS:
+        if not Path(path).is_dir():
+            expand_shards(path)
+        return [(name, path)]
+    protocols: dict[str, list[Names]] = {
+        "own": ["own"],
+        "imagenet": ["imagenet"],
+        "both": ["own", "imagenet"],
+    }
+    found: list[tuple[str, EvaluationSet | str]] = []
+    for names in protocols[objectnet_names if name == "objectnet" else "own"]:
+        label = f"{name}_imagenet_prompts" if names == "imagenet" else name
+        try:
+            found.append(
+                (label, open_imagenet_set(name, path, names, border if name == "objectnet" else None))
+            )
+        except DataError as error:
+            if not found:  # nothing else was asked for
+                raise
+            warn(f"{label} left out: {error}")
+    return found
+
+
 def evaluate_by_name(
     model: ClipModel,
     tokenizer: Tokenizer,
@@ -171,46 +226,19 @@ def evaluate_by_name(
     path: str,
     device: str = "cpu",
     batch_size: int = 64,
-    *,
-    objectnet_names: Literal["own", "imagenet", "both"] = "own",
-    border: int | None = None,
-    limit: int | None = None,
-    progress: Callable[[str, int], None] | None = None,
     warn: Callable[[str], None] = warnings.warn,
 ) -> list[Evaluated]:
-    """A set by the field's protocol where its name has one (imagenet, imagenet_v2, ..., objectnet), else as one's own.
-
-    Args:
-        objectnet_names, border: ObjectNet's prompts (both: two results) and the pixels cut off its images.
-        limit: the first so many images of each of ImageNet's sets only.
-        progress: called with the result's name and the number of images done.
-        warn: told of a protocol that had to be left out while another one could be followed.
+    """A set by the field's protocol where its name has one, else as one's own: `open_by_name`, evaluated with OpenAI's prompts.
 
     Raises DataError when the set cannot be read.
     """
     templates = default_templates()
-    if name not in TEST_SETS:
-        return [evaluate_own_set(model, tokenizer, name, path, templates, device, batch_size)]
-    protocols: dict[str, list[Names]] = {
-        "own": ["own"],
-        "imagenet": ["imagenet"],
-        "both": ["own", "imagenet"],
-    }
-    found: list[Evaluated] = []
-    for names in protocols[objectnet_names if name == "objectnet" else "own"]:
-        label = f"{name}_imagenet_prompts" if names == "imagenet" else name
-        try:
-            opened = open_imagenet_set(name, path, names, border if name == "objectnet" else None)
-        except DataError as error:
-            if not found:  # nothing else was asked for
-                raise
-            warn(f"{label} left out: {error}")
-            continue
-        told = None if progress is None else partial(progress, label)
-        found.append(
-            evaluate_set(model, tokenizer, opened, label, templates, device, batch_size, limit, told)
-        )
-    return found
+    return [
+        evaluate_own_set(model, tokenizer, label, opened, templates, device, batch_size)
+        if isinstance(opened, str)
+        else evaluate_set(model, tokenizer, opened, label, templates, device, batch_size)
+        for label, opened in open_by_name(name, path, warn=warn)
+    ]
 
 
 def reference_on_subsets(
@@ -267,7 +295,8 @@ def clip_benchmark_lines(run: str, model: str, accuracies: pd.DataFrame) -> str:
     lines = []
     for _, row in accuracies.iterrows():
         entry: dict[str, Any] = {
-            "dataset": names.get(str(row["test_set"]), str(row["test_set"])), "model": model or run, "pretrained": run,
+            "dataset": names.get(str(row["test_set"]), str(row["test_set"])),
+            "model": Path(model).stem if model.endswith(".json") else model or run, "pretrained": run,
             "task": "zeroshot_classification", "metrics": {"acc1": float(row["accuracy"])}, "language": "en",
         }  # fmt: skip
         lines.append(json.dumps(entry))

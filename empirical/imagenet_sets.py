@@ -213,7 +213,7 @@ def _open_objectnet(folder: Path, shards: list[str], names: Names, border: int |
             )
         if unknown:
             found.account.notes.append(
-                f"{len(unknown)} of {len(folders)} folders are no ImageNet class and left out"
+                f"objectnet: {len(unknown)} of {len(folders)} folders are no ImageNet class and left out"
             )
     return found
 

@@ -31,28 +31,30 @@ DecodedBatch = tuple[np.ndarray, list[str], list[tuple[int, str]]]
 
 
 class _OpenFiles:
-    """Descriptors of the files that one thread read last."""
+    """Descriptors of the files that one thread read last, with their sizes in bytes."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[str, int] = OrderedDict()
+        self._files: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def __del__(self) -> None:
         while self._files:
-            os.close(self._files.popitem()[1])
+            os.close(self._files.popitem()[1][0])
 
-    def get(self, path: str) -> int:
-        file = self._files.pop(path, None)
-        if file is None:
+    def get(self, path: str) -> tuple[int, int]:
+        found = self._files.pop(path, None)
+        if found is None:
             try:
-                file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                # Not waiting: a pipe of this name would be waited for without end.
+                file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+                found = file, os.fstat(file).st_size
             except OSError as error:
                 raise DataError(
                     f"{path}: cannot be opened ({error.strerror}); put the shard back or build the index again"
                 ) from error
             if len(self._files) >= _OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
-        self._files[path] = file
-        return file
+                os.close(self._files.popitem(last=False)[1][0])
+        self._files[path] = found
+        return found
 
 
 class SampleReader:
@@ -69,7 +71,9 @@ class SampleReader:
         files = getattr(self._local, "files", None)
         if files is None:
             files = self._local.files = _OpenFiles()
-        file = files.get(path)
+        file, length = files.get(path)
+        if offset + size > length:  # room for it would be set aside before anything is read
+            raise UnreadableSample(CHECKSUM)
         if hasattr(os, "pread"):
             return os.pread(file, size, offset)
         os.lseek(file, offset, os.SEEK_SET)

@@ -30,7 +30,7 @@ def format_duration(seconds: float) -> str:
 
 
 @contextmanager
-def counting(description: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+def counting(description: str, console: Console | None = None) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on a terminal (nothing elsewhere) for work that reports (steps done, steps in all); it goes when it is full."""
     console = console or Console(stderr=True)
     if not console.is_terminal:

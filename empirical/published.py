@@ -70,6 +70,9 @@ DEFAULT_GROUPS: dict[str, str] = {
 }
 """Group -> regular expression on `pretrained`, for open_clip's table."""
 
+YOUR_MODELS = "your models"
+"""Group of models whose evaluations were given as files of their own and that no other group claims."""
+
 _BROKEN = {
     ("coca_ViT-B-32", "mscoco_finetuned_laion2b_s13b_b90k"): "a broken row (1% on ImageNet)",
 }
@@ -81,12 +84,15 @@ class PublishedTable:
 
     dropped holds one sentence per row that was left out, with its reason. An accuracy that the file leaves empty is nan in
     rows: that model is missing from that shift alone (`missing`). notes are remarks on what the files hold besides.
+    evaluated holds the values of `pretrained` that come from evaluations of single models (clip-benchmark's, DataComp's and
+    `experiments/evaluate.py`'s files) rather than from a table of many.
     """
 
     rows: pd.DataFrame
     test_sets: tuple[str, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    evaluated: tuple[str, ...] = ()
 
     def missing(self) -> dict[str, list[str]]:
         """Models without an accuracy, per test set that lacks any."""
@@ -250,6 +256,12 @@ def group_rows(table: PublishedTable, groups: Mapping[str, str]) -> dict[str, pd
             "Write --group NAME=REGEX"
         )
     return found
+
+
+def with_your_models(table: PublishedTable, groups: Mapping[str, str]) -> dict[str, str]:
+    """The groups, and `YOUR_MODELS` for the evaluated models that are in none of them, where there are any."""
+    own = [tag for tag in table.evaluated if not any(re.search(group, tag) for group in groups.values())]
+    return {**groups, YOUR_MODELS: f"^({'|'.join(map(re.escape, own))})$"} if own else dict(groups)
 
 
 def accuracies_of_groups(

@@ -87,7 +87,7 @@ def judged_means(models: pd.DataFrame) -> pd.DataFrame:
 def describe_choices(
     lines: pd.DataFrame, means: pd.DataFrame, references: Sequence[str], labels: Mapping[str, str]
 ) -> list[str]:
-    """Sentences: each choice's lines, then per shift the groups' mean effective robustness and how the choice moves it."""
+    """Lines of text: each choice's slopes, then a table of the groups' mean effective robustness and how the choice moves it."""
     sentences = []
     for choice, part in lines.groupby("choice", sort=False):
         slopes = part[part["term"] == references[0]]
@@ -98,20 +98,28 @@ def describe_choices(
             for _, row in slopes.iterrows()
         )
         sentences.append(f"Baseline {choice} ({int(slopes['num_models'].max())} models), slopes: {each}.")
-    names = list(pd.unique(means["choice"]))
-    for shift, part in means.groupby("shift", sort=False):
-        wide = part.pivot(index="group", columns="choice", values="effective_robustness")
-        words = []
-        for group in pd.unique(part["group"]):
-            values = wide.loc[group].dropna()
-            if names[0] in values:
-                span = (
-                    f" ({100 * values.min():+.1f} to {100 * values.max():+.1f} by choice)"
-                    if len(values) > 1
-                    else ""
-                )
-                words.append(f"{group} {100 * values[names[0]]:+.1f}{span}")
-        sentences.append(
-            f"{labels.get(str(shift), str(shift))}, mean effective robustness in points: {'; '.join(words)}."
-        )
-    return sentences
+    return [*sentences, *_table_of_means(means, labels)]
+
+
+def _table_of_means(means: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
+    """A row per group, a column per shift: points under the first choice, and from the lowest to the highest of all choices."""
+    if means.empty:
+        return []
+    first = means["choice"].iloc[0]
+    wide = means.pivot(index=["group", "shift"], columns="choice", values="effective_robustness") * 100
+    groups, shifts = pd.unique(means["group"]), list(pd.unique(means["shift"]))
+    width = max(14, *(len(str(group)) for group in groups))
+    rows = [f"{'':{width}}" + "".join(f"  {labels.get(shift, shift):>22}" for shift in shifts)]
+    for group in groups:
+        cells = []
+        for shift in shifts:
+            values = (
+                wide.loc[(group, shift)].dropna() if (group, shift) in wide.index else pd.Series(dtype=float)
+            )
+            text = f"{values[first]:+.1f}" if first in values else ""
+            if text and len(values) > 1:
+                text += f" ({values.min():+.1f} to {values.max():+.1f})"
+            cells.append(f"  {text:>22}")
+        rows.append(f"{group:{width}}" + "".join(cells))
+    title = f"Mean effective robustness in points against {first} (lowest to highest of the {means['choice'].nunique()} choices):"
+    return [title, *(f"  {row}".rstrip() for row in rows)]

@@ -11,6 +11,7 @@ Use `read_results` on one file or several; the format of each is told by its con
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -69,7 +70,11 @@ def read_results(
         tables.append(_one_row_per_model(pd.concat(long, ignore_index=True), notes))
     rows = pd.concat(tables, ignore_index=True)
     present = [role for role in KNOWN_SETS if role in rows]
-    return assemble(rows[["model", "pretrained", *present]], ", ".join(map(str, paths)), notes)
+    table = assemble(rows[["model", "pretrained", *present]], ", ".join(map(str, paths)), notes)
+    alone = {tag for part in long for tag in part["pretrained"]} - {
+        tag for part in tables[: len(tables) - bool(long)] for tag in part["pretrained"]
+    }
+    return replace(table, evaluated=tuple(tag for tag in pd.unique(table.rows["pretrained"]) if tag in alone))
 
 
 def _one_row_per_model(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

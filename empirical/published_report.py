@@ -3,7 +3,7 @@
 Use `write_report`; `PublishedOptions` says which groups play which part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,14 @@ from empirical.figures.published import draw_published
 from empirical.filter_inheritance import compare_with_filter, describe, matched_offsets
 from empirical.filtering_ladder import describe_ladder, filtering_ladder
 from empirical.group_means import image_variance
-from empirical.published import KNOWN_SETS, REFERENCE, PublishedTable, accuracies_of_groups, assemble
+from empirical.published import (
+    KNOWN_SETS,
+    REFERENCE,
+    YOUR_MODELS,
+    PublishedTable,
+    accuracies_of_groups,
+    assemble,
+)
 from empirical.published_baselines import (
     baseline_choices,
     compare_choices,
@@ -100,6 +107,9 @@ def write_report(
     checkpoints = describe_checkpoints(plain, reference, labels) if options.with_reported else []
     if checkpoints:
         lines += ["", f"The paper's own checkpoints ({CHECKPOINT_SOURCE}):", *(f"  {s}" for s in checkpoints)]
+    own = describe_ratios(plain, reference, labels, [YOUR_MODELS])
+    if own:
+        lines += ["", "Your models:", *(f"  {sentence}" for sentence in own)]
     mixtures = predict_table_18() if options.with_reported else None
     if mixtures is not None:
         lines += [
@@ -216,8 +226,18 @@ def _filtering_words(comparison: pd.DataFrame, offsets: pd.DataFrame, options: P
 
 def describe_checkpoints(accuracies: pd.DataFrame, reference: str, labels: Mapping[str, str]) -> list[str]:
     """Sentences on the paper's checkpoints: the d' ratio of each on each shift, with a 95% interval from test images."""
-    groups = list(CHECKPOINT_GROUPS)
-    table = with_link_errors(accuracies[accuracies["sources"].isin([*groups, "CC12M", "YFCC15M"])])
+    return describe_ratios(accuracies, reference, labels, list(CHECKPOINT_GROUPS), ["CC12M", "YFCC15M"])
+
+
+def describe_ratios(
+    accuracies: pd.DataFrame,
+    reference: str,
+    labels: Mapping[str, str],
+    groups: Sequence[str],
+    beside: Sequence[str] = (),
+) -> list[str]:
+    """Sentences on each model of the groups and of those `beside` them: d' ratio per shift, 95% intervals from test images."""
+    table = with_link_errors(accuracies[accuracies["sources"].isin([*groups, *beside])])
     sentences = []
     for shift in shifts(table, reference) if len(table) else []:
         models = models_of_shift(table, shift, reference)
@@ -226,6 +246,9 @@ def describe_checkpoints(accuracies: pd.DataFrame, reference: str, labels: Mappi
         words = []
         for _, model in models.iterrows():
             ratio = model["y_dprime"] / model["x_dprime"]
+            if not np.isfinite(ratio):
+                words.append(f"{model['run']} none (an accuracy of 0 or 1)")
+                continue
             parts = (
                 np.array([[-ratio * model["x_dprime_stderr"], model["y_dprime_stderr"]]]) / model["x_dprime"]
             )

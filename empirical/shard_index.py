@@ -20,6 +20,7 @@ from jaxtyping import Integer
 from empirical.arrays import ReadAccount
 from empirical.errors import DataError
 from empirical.records import write_atomically, write_json
+from empirical.tar_members import LARGEST_MEMBER
 
 FORMAT = 1
 HEADER = "index.json"
@@ -83,7 +84,8 @@ class ShardIndex:
             raise _damaged(row)
         found, size = [], self.shards[shard].size
         for suffix, offset, length, crc in self.members[first : first + count].tolist():
-            if not (0 <= suffix < len(self.suffixes) and offset >= 0 and 0 <= length <= size - offset):
+            largest = min(size - offset, LARGEST_MEMBER)
+            if not (0 <= suffix < len(self.suffixes) and offset >= 0 and 0 <= length <= largest):
                 raise _damaged(row)
             found.append((self.suffixes[suffix], offset, length, crc))
         return Location(self.shards[shard].path, self.key(row), tuple(found))

@@ -18,10 +18,12 @@ import torch
 from jaxtyping import Float32
 
 from empirical.arrays import ReadAccount
+from empirical.checkpoints import side_of
 from empirical.errors import DataError, StudyError
 from empirical.filtering import clip_scores, keep_share, keep_threshold
 from empirical.indexed_reader import decode_batch
 from empirical.model_inputs import ClipModel
+from empirical.read_ahead import ahead
 from empirical.records import fingerprint, write_atomically
 from empirical.shard_index import ShardIndex
 from empirical.tables import write_table
@@ -29,6 +31,7 @@ from empirical.tokenizer import Tokenizer
 
 COLUMNS = ("row", "shard", "key", "score", "skipped")
 Format = Literal["auto", "parquet", "csv"]
+_BATCHES_AHEAD = 2  # per worker
 
 
 def score_index(
@@ -46,14 +49,12 @@ def score_index(
     """Cosine (float32) of image and caption of every sample, COLUMNS in the order of the index's rows.
 
     Args: finished shards are kept in `folder` under a name made of the shard's sha256 and `model_name`, which must tell
-    models apart (the sha256 of the weights' file); workers decode ahead; progress is called with rows done and of all.
+    models apart (the sha256 of the weights' file, and their config where it is named apart); workers decode ahead; progress is
+    called with rows done and of all.
     A sample that cannot be read has no score (NaN) and its reason in `skipped`.
     Raises: DataError when a shard is gone, the index is damaged, or a score is not a number.
     """
-    side = getattr(model.visual, "image_size", None)
-    image_size = int(side[0] if isinstance(side, (tuple, list)) else side or 0)
-    if not image_size:
-        raise StudyError("the model does not say which image size it reads (vision_cfg.image_size)")
+    image_size = side_of(model)
     shard_of = np.asarray(index.samples["shard"])
     tables, done = [], 0
     with ThreadPoolExecutor(max(1, workers), "decode") as pool:
@@ -64,9 +65,9 @@ def score_index(
             table = _load_part(folder / f"{name}.csv", keys)
             if table is None:
                 batches = np.array_split(rows, max(1, -(-len(rows) // batch_size)))
-                decoded = pool.map(
-                    lambda part: decode_batch([index.locate(row) for row in part.tolist()], image_size),
-                    batches,
+                located = ([index.locate(row) for row in part.tolist()] for part in batches)
+                decoded = ahead(
+                    pool, lambda part: decode_batch(part, image_size), located, _BATCHES_AHEAD * workers
                 )
                 parts = [_score(*batch, model, tokenizer, device, batch_size) for batch in decoded]
                 table = pd.DataFrame(

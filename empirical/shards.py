@@ -151,7 +151,7 @@ def _expand_one(pattern: str) -> Iterator[str]:
             )
         yield from found
     else:
-        raise DataError(f"{pattern}: no such shard; check the path, or download it")
+        raise DataError(f"{pattern}: no such file or folder; check the path, or download it")
 
 
 def expand_shards(pattern: str) -> list[str]:

@@ -16,6 +16,7 @@ from empirical.plan import Design, RunSpec, Shares, plan_runs, samples_needed
 from empirical.presets import PRESETS, Preset, preset_for_sources
 from empirical.records import write_atomically
 from empirical.scheduler import Task
+from empirical.shard_index import is_index, load_index
 from empirical.shards import expand_shards
 
 EVALUATION_COST = 0.3
@@ -148,15 +149,9 @@ def _check_numbers(options: StudyOptions) -> None:
         # The device is on the nodes, not here.
         options.slurm.check(needs_gpu=options.device.startswith("cuda"))
     elif options.device != "cpu":
-        import torch
+        from empirical.checkpoints import default_device
 
-        try:
-            torch.empty(1, device=options.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise StudyError(
-                f"--device {options.device}: not usable here ({reason}); use --device cpu"
-            ) from error
+        default_device(options.device)
 
 
 def _preset(options: StudyOptions) -> Preset:
@@ -201,7 +196,15 @@ def _test_sets(options: StudyOptions) -> dict[str, str]:
 
 def _find_shards(what: str, pattern: str) -> None:
     try:
-        expand_shards(pattern)
+        if is_index(pattern):
+            gone = load_index(pattern).changed_shards()
+            if gone:
+                raise DataError(
+                    f"{pattern}: {len(gone)} of its shards are missing or changed, such as {gone[0]}; put them back, or "
+                    "build the index again"
+                )
+        else:
+            expand_shards(pattern)
     except DataError as error:
         raise DataError(f"{what}: {error}") from error
 

@@ -18,6 +18,10 @@ from empirical.arrays import ReadAccount
 
 LARGEST_MEMBER = 1 << 28
 """Bytes; a larger member is refused before it is read (a compressed tar of kilobytes can claim terabytes)."""
+_MOST_UNPACKED = 1 << 30
+_MOST_EXPANSION = 200
+"""A compressed tar is read up to this many bytes, or this many times its own size where that is more: images do not shrink
+much, but bzip2 packs a terabyte of zeros into a megabyte, and only unpacking leads past them."""
 _LARGEST_EXTENDED_HEADER = 1 << 14  # bytes; tarfile parses pax headers in quadratic time
 _IMPOSSIBLE = 1 << 62  # bytes
 _LONGEST_NAME = 4096
@@ -95,6 +99,7 @@ def read_members(path: str | Path, file: BinaryIO, account: ReadAccount) -> Iter
     searched for the next good header, and the end counts as one only when nothing but zeros follows.
     """
     files, start, plain, size = 0, 0, _is_plain(file), file.seek(0, io.SEEK_END)
+    most = size if plain else max(_MOST_UNPACKED, _MOST_EXPANSION * size)
     while True:
         damage, offset, resume = None, start, start + _BLOCK
         try:
@@ -111,6 +116,8 @@ def read_members(path: str | Path, file: BinaryIO, account: ReadAccount) -> Iter
                     if reason:
                         account.skip(reason, f"{path}: {_readable(member.name)[:200]}")
                     files += reason != ""
+                    if not plain and end > most:
+                        raise tarfile.ReadError(f"it unpacks to more than {most >> 20} MiB")
                     if reason is not None:
                         continue
                     extracted = tar.extractfile(member)

@@ -36,9 +36,20 @@ FAMILY_LABELS: dict[str, str] = {
     "more_data": "more data",
     "other_learner": "other learners",
 }
-TESTBED_GROUPS: dict[str, str] = {
-    label: f"^{re.escape(TESTBED)}{family}$" for family, label in FAMILY_LABELS.items()
-}
+OTHER_LEARNERS = ("other_learner", "random_features", "random_forests", "linear_pixels", "nearest_neighbors")
+"""Families of one model each that learn by other means than networks; imagenet-testbed's own names among them."""
+
+
+def groups_of_families(families: Mapping[str, str]) -> dict[str, str]:
+    """Groups, as `TESTBED_GROUPS`, for the families of a table of one's own (known families keep their labels)."""
+    members: dict[str, list[str]] = {}
+    for family in dict.fromkeys(families.values()):
+        label = "other learners" if family in OTHER_LEARNERS else FAMILY_LABELS.get(family, family)
+        members.setdefault(label, []).append(re.escape(family))
+    return {label: f"^{re.escape(TESTBED)}({'|'.join(names)})$" for label, names in members.items()}
+
+
+TESTBED_GROUPS: dict[str, str] = groups_of_families({family: family for family in FAMILY_LABELS})
 """Group -> regular expression on `pretrained`, for rows of imagenet-testbed."""
 
 DEFAULT_BASELINE = (FAMILY_LABELS[STANDARD], FAMILY_LABELS["low_accuracy_cnn"])
@@ -73,11 +84,3 @@ def read_families(path: str | Path) -> dict[str, str]:
         if families.setdefault(model, family) != family:
             raise DataError(f"{path}, row {number}: {model} has two families, {families[model]} and {family}")
     return families
-
-
-def groups_of_families(families: Mapping[str, str]) -> dict[str, str]:
-    """Groups, as `TESTBED_GROUPS`, for the families of a table of one's own (known families keep their labels)."""
-    return {
-        FAMILY_LABELS.get(family, family): f"^{re.escape(TESTBED + family)}$"
-        for family in dict.fromkeys(families.values())
-    }

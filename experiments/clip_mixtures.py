@@ -39,8 +39,8 @@ class Arguments:
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")] = (
         field(default=())
     )
-    """Your own source as webdataset shards (brace expansion or globs, quoted, or a folder); repeat for each source.
-    Replaces the embedded world; needs --test-set."""
+    """Your own source as webdataset shards (brace expansion or globs, quoted, or a folder) or as a shard index; repeat for each
+    source. Replaces the embedded world; needs --test-set."""
     test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
         field(default=())
     )

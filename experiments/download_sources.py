@@ -156,12 +156,12 @@ def main() -> int:
     """Parse, download, say what came; returns the exit status."""
     arguments = tyro.cli(Arguments, description=__doc__)
     os.environ.setdefault("MPLBACKEND", "Agg")
-    from empirical.errors import DataError, StudyError
+    from empirical.errors import DataError, StudyError, in_one_line
 
     try:
         return run(arguments)
     except (DataError, StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

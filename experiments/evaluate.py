@@ -1,8 +1,8 @@
 """Evaluate a CLIP checkpoint zero-shot on ImageNet and its shifted test sets, or on your own; logits are kept.
 
 The names imagenet, imagenet_v2, imagenet_r, imagenet_a, imagenet_sketch and objectnet follow the field's protocols (class
-subsets, ObjectNet's mapping files and border); any other name is a test set of your own. Layouts: ImageFolder or
-clip-benchmark's webdatasets.
+subsets, ObjectNet's mapping files and border), also written imagenet-r or imagenetv2; any other name is a test set of your own.
+Layouts: ImageFolder or clip-benchmark's webdatasets.
 
 Examples:
     python experiments/evaluate.py --checkpoint runs/clip_mixtures/models/NAME.safetensors --test-set mine=my_test_set/
@@ -11,10 +11,11 @@ Examples:
     python experiments/evaluate.py --checkpoint RN50.safetensors --model RN50 --test-set imagenet_v2=imagenetv2 --limit 100
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -37,6 +38,8 @@ class Arguments:
     """Evaluate the first so many images of each of ImageNet's sets only."""
     batch_size: int = 64
     """Images per forward pass."""
+    workers: int = 0
+    """Threads that decode images of ImageNet's sets. Default: one per core, at most 16."""
     device: str = "auto"
     """cpu, cuda, or auto (a GPU where there is one)."""
     out: Path = Path("runs/evaluate")
@@ -48,39 +51,47 @@ def main(arguments: Arguments) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError
+    from empirical.errors import DataError, StudyError, in_one_line
 
     try:
         return run(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DataError, StudyError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
 
 
 def run(arguments: Arguments) -> int:
     """Carry out what the arguments ask for."""
     from empirical.checkpoints import default_device, load_checkpoint
-    from empirical.evaluation import accuracy_rows, clip_benchmark_lines, reference_on_subsets
+    from empirical.errors import StudyError
+    from empirical.evaluation import accuracy_rows, clip_benchmark_lines, open_by_name, reference_on_subsets
     from empirical.figures.evaluation import draw_evaluation
     from empirical.records import write_atomically
     from empirical.tables import write_table
 
     sets = _named(arguments.test_set)
+    for flag, value, least in (
+        ("--batch-size", arguments.batch_size, 1),
+        ("--workers", arguments.workers, 0),
+    ):
+        if value < least:
+            raise StudyError(f"{flag} {value}: at least {least}")
+    device = default_device(arguments.device)
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
-    name, device = arguments.checkpoint.stem, default_device(arguments.device)
-    evaluated = [
-        found
+    name, out = arguments.checkpoint.stem, arguments.out
+    # Every set is looked for before the first one is evaluated: a wrong path must not cost hours.
+    border = arguments.border if arguments.border >= 0 else None
+    tasks = [
+        task
         for set_name, path in sets.items()
-        for found in _evaluate(arguments, model, tokenizer, set_name, path, device)
+        for task in open_by_name(set_name, path, arguments.objectnet_names, border, _warn)
     ]
+    evaluated = _evaluate(arguments, model, tokenizer, tasks, device)
     results = {each.name: (each.logits, each.labels) for each in evaluated}
-    for each in evaluated:
-        each.save(arguments.out / "logits")
     reference = next((each for each in evaluated if each.name == "imagenet"), None)
     if reference is not None:
         results |= reference_on_subsets(reference, [each for each in evaluated if each is not reference])
     accuracies = accuracy_rows(name, results)
-    out = arguments.out
     write_table(accuracies, out / "accuracies.csv")
     lines = clip_benchmark_lines(name, arguments.model, accuracies)
     write_atomically(out / "clip_benchmark.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
@@ -96,49 +107,52 @@ def run(arguments: Arguments) -> int:
     print("\nWritten:")
     for path in (out / "accuracies.csv", out / "clip_benchmark.jsonl", out / "logits", *figure):
         print(f"  {path}")
+    with_model = f" --model {arguments.model}" if arguments.model else ""
     print(
         f"Next: python experiments/published_trends.py openclip_results.csv robustness_top1s.csv {out / 'clip_benchmark.jsonl'}"
         if {"imagenet", "imagenet_v2"} <= set(results)
-        else f"Next: python experiments/evaluate.py --checkpoint {arguments.checkpoint} --test-set imagenet=PATH --test-set "
-        "imagenet_v2=PATH"
+        else f"Next: python experiments/evaluate.py --checkpoint {arguments.checkpoint}{with_model} --test-set imagenet=PATH "
+        "--test-set imagenet_v2=PATH"
     )
     return 0
 
 
-def _evaluate(arguments: Arguments, model, tokenizer, name: str, path: str, device: str) -> list:
-    """One set by every protocol asked for, with progress; its warnings go to the error stream."""
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any]], device: str) -> list:
+    """Evaluate set by set with progress; each one's logits are saved and its warnings told before the next begins."""
+    from empirical.evaluation import evaluate_own_set, evaluate_set
+    from empirical.execution import default_templates
+    from empirical.progress import counting
 
-    from empirical.evaluation import evaluate_by_name
-
-    def warn(sentence: str) -> None:
-        print(f"warning: {sentence}", file=sys.stderr)
-
-    columns = (
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:,.0f} images"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        found = evaluate_by_name(
-            model, tokenizer, name, path, device, arguments.batch_size,
-            objectnet_names=arguments.objectnet_names,
-            border=arguments.border if arguments.border >= 0 else None,
-            limit=arguments.limit or None,
-            progress=lambda label, done: bar.update(task, description=label, completed=done),
-            warn=warn,
-        )  # fmt: skip
-    for each in found:
+    templates, batch_size, classifiers, evaluated = default_templates(), arguments.batch_size, {}, []
+    for label, opened in tasks:
+        with counting(label) as tell:
+            if not sys.stderr.isatty():
+                print(f"{label} ...", file=sys.stderr, flush=True)
+            if isinstance(opened, str):
+                each = evaluate_own_set(model, tokenizer, label, opened, templates, device, batch_size)
+            else:
+                total = min(arguments.limit or len(opened.files), len(opened.files)) or None
+                each = evaluate_set(
+                    model, tokenizer, opened, label, templates, device, batch_size, arguments.limit or None,
+                    lambda done, tell=tell, total=total: tell(done, total), classifiers,
+                    arguments.workers or min(16, os.cpu_count() or 1),
+                )  # fmt: skip
+        each.save(arguments.out / "logits")
         for sentence in each.warnings:
-            warn(sentence)
+            _warn(sentence)
         if "none skipped" not in each.account:
             print(f"{each.name}: {each.account}", file=sys.stderr)
-    return found
+        evaluated.append(each)
+    return evaluated
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _named(values: tuple[str, ...]) -> dict[str, str]:
     from empirical.errors import DataError
+    from empirical.published_long import known_role
 
     named: dict[str, str] = {}
     for value in values:
@@ -147,6 +161,7 @@ def _named(values: tuple[str, ...]) -> dict[str, str]:
             raise DataError(
                 f"--test-set {value!r}: write --test-set NAME=PATH, the name of letters, digits, '-' and '_'"
             )
+        name = known_role(name) or name  # imagenet-r and imagenetv2 are the sets that others write so
         if name in named:
             raise DataError(f"--test-set: the name {name!r} is given twice")
         named[name] = path

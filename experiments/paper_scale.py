@@ -41,7 +41,7 @@ class Arguments:
 def main(arguments: Arguments) -> int:
     """Estimate or smoke-test, and say what was found; returns the exit status."""
     from empirical.checkpoints import default_device
-    from empirical.errors import DataError, StudyError, TrainingError
+    from empirical.errors import DataError, StudyError, TrainingError, in_one_line
     from empirical.paper_presets import paper_preset
 
     try:
@@ -50,8 +50,8 @@ def main(arguments: Arguments) -> int:
             dry_run(arguments, preset, device)
         if arguments.smoke:
             smoke(arguments, preset, device)
-    except (DataError, StudyError, TrainingError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DataError, StudyError, TrainingError, ValueError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
     if arguments.smoke:
         print(

@@ -8,7 +8,7 @@ ACCURACIES.csv has one row per single-source model and test set:
 
 A study's own accuracies.csv is understood as well. The rules are those that this project's default study judged (README): the
 mediant of Theorem 2, quadrature, lines by share, and two baselines; none of them is fitted to mixtures. The best mixture comes
-from the portfolio of section 5, for sources that teach the same (overlap 1) to nothing in common (overlap 0).
+from the certified portfolio (theory.best_mixture), for sources that teach the same (overlap 1) to nothing in common (0).
 
 Examples:
     python experiments/predict_mixtures.py accuracies.csv --reference imagenet
@@ -19,9 +19,12 @@ Examples:
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass
@@ -59,29 +62,34 @@ def main(arguments: Arguments) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    from empirical.errors import DataError, in_one_line
 
-    from empirical.errors import DataError
+    try:
+        return run(arguments)
+    except (DataError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out what the arguments ask for."""
     from empirical.figures.mixture_forecast import draw_mixture_forecast, pick_rule
     from empirical.forecast_report import forecast_report
     from empirical.records import write_atomically
     from empirical.single_source_table import default_reference, read_single_source
     from empirical.tables import write_table
 
-    try:
-        accuracies = read_single_source(arguments.accuracies, arguments.percent)
-        reference = arguments.reference or default_reference(accuracies)
-        report = forecast_report(
-            accuracies,
-            reference,
-            arguments.mixture,
-            arguments.ratio,
-            arguments.n,
-            _budgets(arguments.budget),
-            arguments.overlap,
-        )
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    accuracies = read_single_source(arguments.accuracies, arguments.percent)
+    reference = arguments.reference or default_reference(accuracies)
+    report = forecast_report(
+        accuracies,
+        reference,
+        arguments.mixture,
+        arguments.ratio,
+        arguments.n,
+        _budgets(arguments.budget),
+        arguments.overlap,
+    )
     out, tables = arguments.out, report.tables
     for name, table in tables.items():
         write_table(table, out / name)
@@ -96,12 +104,21 @@ def main(arguments: Arguments) -> int:
     print("\nWritten:")
     for path in (*(out / name for name in tables), out / "summary.txt", *figure):
         print(f"  {path}")
-    best = tables["best_mixtures.csv"]
-    sources = best.loc[best["objective"] == best["objective"].iloc[-1], "sources"].iloc[-1]
-    print(
-        f"Next: train the best mixture and see: python experiments/clip_mixtures.py --mixture {sources} --source NAME=SHARDS ..."
-    )
+    mixture, why = _worth_training(tables["best_mixtures.csv"], list(accuracies["sources"].unique()))
+    print(f"Next: {why}: python experiments/clip_mixtures.py --mixture {mixture} --source NAME=SHARDS ...")
     return 0
+
+
+def _worth_training(best: "DataFrame", sources: list[str]) -> tuple[str, str]:
+    """The best mixture of the last objective at the largest overlap where it is one, and why; else two equal parts."""
+    last = best.loc[best["objective"] == best["objective"].iloc[-1], "sources"]
+    mixtures = [text for text in last if "+" in text]
+    if mixtures:
+        return mixtures[0], "train the best mixture and see"
+    return (
+        f"{sources[0]}:0.5+{sources[1]}:0.5",
+        "one mixture of equal parts tells how much two sources overlap",
+    )
 
 
 def _budgets(items: tuple[str, ...]) -> dict[str, float]:

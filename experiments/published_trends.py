@@ -74,8 +74,14 @@ def main(arguments: Arguments) -> int:
 
     jax.config.update("jax_enable_x64", True)
 
-    from empirical.errors import DataError
-    from empirical.published import DEFAULT_GROUPS, REFERENCE, TEST_SETS, accuracies_of_groups
+    from empirical.errors import DataError, in_one_line
+    from empirical.published import (
+        DEFAULT_GROUPS,
+        REFERENCE,
+        TEST_SETS,
+        accuracies_of_groups,
+        with_your_models,
+    )
     from empirical.published_formats import read_results
     from empirical.published_report import PublishedOptions, write_report
     from empirical.records import environment, write_json
@@ -94,6 +100,8 @@ def main(arguments: Arguments) -> int:
         chosen = groups or DEFAULT_GROUPS
         if table.rows["pretrained"].str.startswith(TESTBED).any():
             chosen = chosen | (groups_of_families(families) if families else TESTBED_GROUPS)
+        if not groups:
+            chosen = with_your_models(table, chosen)
         accuracies = accuracies_of_groups(table, chosen, (*TEST_SETS, *references))
         options = PublishedOptions(
             arguments.pool, arguments.filtered, arguments.filter, arguments.baseline, references, arguments.link,
@@ -103,8 +111,8 @@ def main(arguments: Arguments) -> int:
         provenance = arguments.out / "provenance.json"
         names = [Path(text.rpartition("=")[2]).name for text in arguments.results]
         write_json(provenance, {"results": names, "groups": dict(chosen), **environment()})
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DataError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
     print(summary)
     print("\nWritten:")

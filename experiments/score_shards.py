@@ -8,7 +8,7 @@ What to look at in scores.png: how the scores spread, and where the kept ones be
 Examples:
     python experiments/score_shards.py runs/clip_mixtures/shards/alt_text-seed0 --checkpoint clip.safetensors
     python experiments/score_shards.py "pool/{00000..00099}.tar" --checkpoint clip.safetensors --keep-share 0.3 --out runs/pool
-    python experiments/score_shards.py pool/index --checkpoint clip.safetensors --keep-threshold 0.28 --device cuda
+    python experiments/score_shards.py pool/index --checkpoint ViT-B-32.safetensors --model ViT-B-32 --keep-threshold 0.28
 """
 
 import dataclasses
@@ -28,7 +28,9 @@ class Arguments:
     shards: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Plain .tar shards (a folder, a glob, a range {000..099}, or several of these), or the folder of a shard index."""
     checkpoint: Path
-    """Weights that describe themselves (.safetensors, as a study writes into models/)."""
+    """Weights: safetensors as a study writes into models/, or of an open_clip model (safetensors or .pt; needs --model)."""
+    model: str = ""
+    """open_clip config of the weights: a name such as ViT-B-32 or RN50, or a JSON file."""
     out: Path = Path("runs/scores")
     """Folder for scores.parquet (or .csv), index/, scores.png, summary.txt and provenance.json."""
     keep_share: float | None = None
@@ -41,22 +43,19 @@ class Arguments:
     """Pairs per batch."""
     workers: int = 2
     """Threads that decode images."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: str = "auto"
+    """cpu, cuda, or auto (a GPU where there is one)."""
 
 
 def main() -> int:
     """Parse, run, print."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    from empirical.errors import DataError, StudyError
+    from empirical.errors import DataError, StudyError, in_one_line
 
     try:
         run(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
+    except (DataError, StudyError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; shards that are done are kept: run the same command to go on", file=sys.stderr)
@@ -70,18 +69,29 @@ def run(arguments: Arguments) -> None:
     Raises:
         StudyError: arguments that make no sense; DataError: shards or weights that cannot be used.
     """
+    from empirical.checkpoints import default_device, load_checkpoint
     from empirical.errors import StudyError
     from empirical.figures.scores import draw_scores
     from empirical.index_building import build_index
-    from empirical.model import load_model
-    from empirical.records import environment, write_atomically, write_json
+    from empirical.records import environment, fingerprint, write_atomically, write_json
     from empirical.shard_index import file_sha256, is_index, load_index
     from empirical.shard_scores import filter_index, score_index, summarise_skipped, write_scores
 
     if arguments.keep_share is not None and arguments.keep_threshold is not None:
         raise StudyError("give --keep-share or --keep-threshold, not both")
+    if arguments.keep_share is not None and not 0 < arguments.keep_share <= 1:
+        raise StudyError(f"--keep-share {arguments.keep_share:g}: a share lies between 0 and 1")
+    for flag, value in (("--batch-size", arguments.batch_size), ("--workers", arguments.workers)):
+        if value < 1:
+            raise StudyError(f"{flag} {value}: at least 1")
+    if not arguments.shards:
+        raise StudyError(
+            "give the shards to score: a folder, a pattern such as 'pool/{000..099}.tar', or an index"
+        )
     started = time.monotonic()
-    model, tokenizer = load_model(arguments.checkpoint)
+    device = default_device(arguments.device)
+    model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
+    weights = file_sha256(arguments.checkpoint)
     said = started
 
     def progress(done: int, total: int, what: str = "pairs scored") -> None:
@@ -103,8 +113,8 @@ def run(arguments: Arguments) -> None:
         model,
         tokenizer,
         arguments.out / "shards",
-        model_name=file_sha256(arguments.checkpoint),
-        device=arguments.device,
+        model_name=fingerprint([weights, arguments.model]) if arguments.model else weights,
+        device=device,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         progress=progress,
@@ -129,7 +139,7 @@ def run(arguments: Arguments) -> None:
     )
     config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
     seconds = round(time.monotonic() - started, 1)
-    provenance = {"config": config, "filter": kept.note, "seconds": seconds, **environment(arguments.device)}
+    provenance = {"config": config, "filter": kept.note, "seconds": seconds, **environment(device)}
     write_json(arguments.out / "provenance.json", provenance)
     written += [arguments.out / "summary.txt", arguments.out / "provenance.json"]
     print(f"\n{text}\n\nWritten:\n" + "\n".join(f"  {path}" for path in written))

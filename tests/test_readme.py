@@ -1,6 +1,7 @@
 """The README promises only what is there."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -277,12 +278,48 @@ def test_links_lead_to_files() -> None:
 
 
 def test_library_example_prints_what_it_says() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    code, _ = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len([line for line in code.splitlines() if line.strip()]) == 5
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.startswith("slope 0.4286")
+
+
+def test_the_example_of_a_stream_runs_at_a_smaller_size(tmp_path: Path) -> None:
+    from empirical.arrays import Pairs
+    from empirical.shards import write_pairs
+
+    _, code = re.findall(r"```python\n(.*?)```", README, re.S)
+    for name in ("cc12m", "redcaps"):
+        pairs = Pairs(
+            np.zeros((20, 3, 8, 8), np.uint8), [f"text {i}" for i in range(20)], [f"{i}" for i in range(20)]
+        )
+        write_pairs(pairs, tmp_path / "data" / name / "shards", samples_per_shard=8)
+    smaller = {
+        "total=100_000": "total=20",
+        "image_size=224": "image_size=8",
+        "batch_size=256": "batch_size=4",
+    }
+    for large, small in (smaller | {"workers=8": "workers=1"}).items():
+        assert large in code
+        code = code.replace(large, small)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.stdout.splitlines() == ["cc12m 0.3 0.3 6 0", "redcaps 0.7 0.7 14 0"], result.stderr
+
+
+def test_the_example_of_single_source_accuracies_is_read(tmp_path: Path) -> None:
+    from empirical.forecast_report import forecast_report
+    from empirical.single_source_table import read_single_source
+
+    (table,) = re.findall(r"```\n(source,n,.*?)```", README, re.S)
+    (tmp_path / "accuracies.csv").write_text(table)
+    accuracies = read_single_source(tmp_path / "accuracies.csv")
+    report = forecast_report(accuracies, "imagenet", ("yfcc:0.3+laion:0.7",), (), (), {"yfcc": 15e6}, ())
+    assert "yfcc:0.3+laion:0.7" in set(report.tables["predictions.csv"]["sources"])
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("[a-z]*.py")))

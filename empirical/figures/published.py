@@ -22,12 +22,14 @@ from empirical.figures.elements import (
     source_colours,
 )
 from empirical.filter_inheritance import HEIGHT
+from empirical.published import YOUR_MODELS
 from empirical.robustness import models_of_shift, shifts, with_link_errors
 from theory.links import dprime_inverse
 from theory.page import current_page, panels, pt
 from theory.plotting import MARKERS, panel_letters, save_figure, use_style
 
 _POOL, _FILTER = "#555555", "#0072B2"
+_YOURS = ("#AA0066", "*")
 _FILTERED = ("#D55E00", "#E69F00", "#CC79A7", "#009E73")
 
 
@@ -57,8 +59,11 @@ def draw_published(
     groups = list(pd.unique(table["sources"]))
     roles = {pool: (_POOL, "o"), filter_group: (_FILTER, "D")}
     roles |= {name: (_FILTERED[i % 4], "s^vP"[i % 4]) for i, name in enumerate(filtered)}
+    if YOUR_MODELS in groups:
+        roles[YOUR_MODELS] = _YOURS
     if not {pool, filter_group} <= set(groups):
         roles = {g: (c, MARKERS[i % len(MARKERS)]) for i, (g, c) in enumerate(source_colours(groups).items())}
+        roles |= {YOUR_MODELS: _YOURS} if YOUR_MODELS in groups else {}
     others = [group for group in groups if group not in roles]
     columns = current_page().columns(min(3, len(names) + 1))
     rows = -(-(len(names) + (1 if len(comparison) else 0)) // columns)
@@ -105,7 +110,7 @@ def draw_published(
                 points["x_probit"],
                 points["y_probit"],
                 marker,
-                ms=3.8,
+                ms=9 if group == YOUR_MODELS else 3.8,
                 mfc=colour,
                 mec="white",
                 mew=0.3,

@@ -1,5 +1,6 @@
 """The distribution of CLIP scores, with the kept part: `draw_scores`."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ def draw_scores(scores: np.ndarray, note: Mapping[str, Any], stem: str | Path) -
 
     use_style()
     values = scores[np.isfinite(scores)]
-    edges = np.histogram_bin_edges(values, bins=min(60, max(5, len(values) // 10))).tolist()
+    edges = bin_edges(values, note["lowest_score"])
     fig, axes = plt.subplots(figsize=(5.0, 3.0))
     axes.hist(values, edges, color="#bbbbbb", label="all scored pairs")
     kept = values[values >= note["lowest_score"]]
@@ -28,3 +29,11 @@ def draw_scores(scores: np.ndarray, note: Mapping[str, Any], stem: str | Path) -
     axes.set_title(f"scored by {note['filtered_by']}", fontsize=8)
     axes.legend(frameon=False, fontsize=7)
     return save_figure(fig, stem)
+
+
+def bin_edges(values: np.ndarray, threshold: float) -> list[float]:
+    """Edges of equal bins over all values, one of which lies at the threshold: no bin is kept in part."""
+    low, high = float(values.min()), float(values.max())
+    width = max(high - low, 1e-6) / min(60, max(5, len(values) // 10))
+    below, above = math.ceil((threshold - low) / width), math.floor((high - threshold) / width) + 1
+    return [threshold + i * width for i in range(-below, above + 1)]

@@ -10,6 +10,8 @@ from empirical.errors import DataError
 from empirical.sources.metadata import RawRow, ReadOptions, open_bytes
 
 EXTRA_COLUMNS = ("subreddit",)
+_LARGEST = 2 << 30
+"""Bytes of the largest file that is read, unpacked: it is held in memory as a whole."""
 
 
 def read_redcaps(path: Path, options: ReadOptions, account: ReadAccount) -> Iterator[RawRow]:
@@ -20,7 +22,14 @@ def read_redcaps(path: Path, options: ReadOptions, account: ReadAccount) -> Iter
     url_column, caption_column = options.url_column or "url", options.caption_column or "caption"
     try:
         with open_bytes(path) as file:
-            value = json.loads(file.read())
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise DataError(
+                f"{path}: larger than {_LARGEST >> 20} MiB when unpacked, which no file of RedCaps is; split it"
+            )
+        value = json.loads(data)
+    except DataError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); fetch the file again") from error
     except (ValueError, RecursionError) as error:

@@ -128,3 +128,6 @@ def test_the_command_prints_and_writes_the_plan(tmp_path, capsys):
     )
     assert main(Arguments("datacomp-small", device_flops=-5.0, out=tmp_path)) == 2
     assert "must be positive" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(Arguments("datacomp-small", device_flops=1e14, out=tmp_path / "file")) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'file'}")

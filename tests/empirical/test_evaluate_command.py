@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from imagenet_folders import labelled_shards, objectnet, picture, wnid_folders
+from imagenet_folders import labelled_shards, objectnet, picture, v2_folders, wnid_folders
 from small_open_clip import small_open_clip
 
 from empirical.model import save_weights
+from empirical.zero_shot import zero_shot_classifier
 from experiments.evaluate import Arguments, main
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,7 @@ def test_the_reference_is_given_on_each_shifts_classes(tmp_path, checkpoint):
         (("pets",), "", "write --test-set NAME=PATH"),
         ((), "", "give at least one --test-set"),
         (("a=b", "a=c"), "", "the name 'a' is given twice"),
+        (("imagenet-r=b", "imagenet_r=c"), "", "the name 'imagenet_r' is given twice"),
         (("a=b",), "no-such-model", "model 'no-such-model' is unknown"),
     ],
 )
@@ -103,3 +105,52 @@ def test_bad_input_is_one_clear_line(tmp_path, checkpoint, capsys, test_sets, mo
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda:99"}, "--device cuda:99: not usable here"),
+        ({"device": "abacus"}, "--device abacus: not usable here"),
+        ({"batch_size": 0}, "--batch-size 0: at least 1"),
+        ({"workers": -1}, "--workers -1: at least 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_said_before_anything_is_read(tmp_path, capsys, options, message):
+    assert main(Arguments(tmp_path / "no-checkpoint", ("a=b",), **options)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message}")
+
+
+def test_a_wrong_path_is_said_before_the_first_set_is_evaluated(tmp_path, checkpoint, capsys):
+    config, weights = checkpoint
+    v2_folders(tmp_path / "v2", {3: 1})
+    for wrong in ("imagenet_r", "mine"):
+        sets = (f"imagenet_v2={tmp_path / 'v2'}", f"{wrong}={tmp_path / 'absent'}")
+        assert main(Arguments(weights, sets, str(config), out=tmp_path / "out")) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == f"error: {tmp_path / 'absent'}: no such file or folder; check the path, or download it"
+    assert not (tmp_path / "out").exists()
+
+
+def test_sets_of_the_same_classes_share_a_classifier(tmp_path, checkpoint, capsys, monkeypatch):
+    """And a folder that cannot be written to is one clear line."""
+    config, weights = checkpoint
+    v2_folders(tmp_path / "v2", {3: 1, 30: 1})
+    wnid_folders(tmp_path / "sketch", "imagenet_sketch", {3: 1})
+    built = []
+
+    def counted(model, tokenizer, names, *rest):
+        built.append(len(names))
+        return zero_shot_classifier(model, tokenizer, names, [rest[0][0]], *rest[1:])
+
+    monkeypatch.setattr("empirical.evaluation.zero_shot_classifier", counted)
+    sets = (f"imagenetv2={tmp_path / 'v2'}", f"imagenet-sketch={tmp_path / 'sketch'}")  # as others write them
+    assert main(Arguments(weights, sets, str(config), out=tmp_path / "out")) == 0
+    assert built == [1000]
+    assert f"--model {config} --test-set imagenet=PATH" in capsys.readouterr().out
+    entry = json.loads((tmp_path / "out" / "clip_benchmark.jsonl").read_text().splitlines()[0])
+    assert entry["model"] == config.stem
+    (tmp_path / "file").write_text("")
+    assert main(Arguments(weights, sets[1:], str(config), out=tmp_path / "file")) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path / 'file'}")

@@ -21,6 +21,7 @@ from empirical.evaluation import (
     evaluate_set,
     reference_on_subsets,
 )
+from empirical.execution import default_templates
 from empirical.imagenet_classes import imagenet_wnids, subset_indices
 from empirical.imagenet_sets import open_imagenet_set
 from empirical.model import load_config, save_weights
@@ -33,6 +34,14 @@ TEMPLATES = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES[
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return small_open_clip(tmp_path_factory.mktemp("model"))
+
+
+def test_prompts_are_openais_eighty():
+    found = default_templates()
+    assert len(found) == len(set(found)) == 80
+    assert {"a bad photo of a {}.", "itap of a {}.", "a tattoo of the {}."} <= set(found)
+    assert found == [each("{}") for each in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert len(open_clip.IMAGENET_CLASSNAMES) == 1000
 
 
 def varied_pictures(root: Path) -> Path:
@@ -117,6 +126,34 @@ def test_both_layouts_give_the_same_logits(tmp_path, clip):
     assert np.array_equal(one.labels, two.labels)
     assert one.ids[0].endswith(".JPEG")
     assert two.ids == [f"s{i:04d}" for i in range(5)]
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_workers_change_nothing(tmp_path, clip, limit):
+    """Order, labels, and what is unreadable are those of one thread."""
+    _, model, tokenizer = clip
+    folder = varied_pictures(tmp_path / "r")
+    broken = sorted(folder.rglob("*.png"))[::5]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    one, many = (
+        evaluate_set(
+            model,
+            tokenizer,
+            open_imagenet_set("imagenet_r", folder),
+            "r",
+            TEMPLATES[:1],
+            limit=limit,
+            workers=workers,
+        )
+        for workers in (1, 5)
+    )
+    assert one.ids == many.ids
+    assert len(one.ids) == (limit or 24 - len(broken))
+    assert np.array_equal(one.logits, many.logits)
+    assert np.array_equal(one.labels, many.labels)
+    assert one.account == many.account
+    assert "image is damaged or of an unknown format" in one.account
 
 
 def test_saved_logits_labels_and_ids_belong_together(tmp_path, clip):

@@ -212,7 +212,7 @@ def make_bad(tmp_path: Path, case: str) -> Path:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("missing", "no such shard"),
+        ("missing", "no such file or folder"),
         ("no images", "neither class folders with images"),
         ("numbers", "class folders are numbers .* put a classnames.txt"),
         ("webdataset", "classes of this webdataset are unknown; put a classnames.txt"),

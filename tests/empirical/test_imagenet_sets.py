@@ -11,6 +11,7 @@ from PIL import Image
 from empirical.errors import DataError
 from empirical.imagenet_classes import class_name, imagenet_wnids, read_objectnet_mapping, subset_indices
 from empirical.imagenet_sets import EvaluationSet, open_imagenet_set
+from empirical.published import TEST_SETS
 from empirical.shards import decode_image
 
 
@@ -98,6 +99,46 @@ def test_objectnets_own_mapping_files(tmp_path):
     assert mapping.imagenet_labels == ((954,), (419,), (423, 559, 765))
 
 
+def test_objectnet_has_113_classes_for_125_of_imagenets(tmp_path):
+    """At its full size: nine classes stand for several of ImageNet's, as in its own mapping files."""
+    ids = iter(range(0, 1000, 7))
+    sizes = [1] * 104 + [2] * 6 + [3] * 3
+    own = {f"folder_{k:03d}": (f"Thing {k}", [next(ids) for _ in range(n)]) for k, n in enumerate(sizes)}
+    root = objectnet(tmp_path, {"banana": 1})
+    (root / "images" / "banana").rename(root / "images" / "folder_112")
+    (root / "mappings" / "folder_to_objectnet_label.json").write_text(
+        json.dumps({f: n for f, (n, _) in own.items()})
+    )
+    (root / "mappings" / "objectnet_to_imagenet_1k.json").write_text(
+        json.dumps({name: "; ".join(map(class_name, labels)) for name, labels in own.values()})
+    )
+    by_name, by_prompt = (open_imagenet_set("objectnet", root, names) for names in ("own", "imagenet"))
+    assert (
+        by_name.num_classes
+        == by_prompt.num_classes
+        == len(by_name.class_names)
+        == TEST_SETS["objectnet"].num_classes
+        == 113
+    )
+    assert len(by_prompt.class_names) == 125
+    assert by_prompt.class_of_column is not None
+    assert np.bincount(by_prompt.class_of_column).tolist() == sizes
+    assert labels_of(by_name) == labels_of(by_prompt) == [112]
+    assert "the published set has 18,574" in by_name.count_warnings(np.array([112]))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("imagenet", 50_000), ("imagenet_v2", 10_000), ("imagenet_r", 30_000), ("imagenet_a", 7_500), ("imagenet_sketch", 50_889)],
+)  # fmt: skip
+def test_the_expected_sizes_raise_no_warning_and_one_image_less_does(tmp_path, name, count):
+    classes = 200 if name in ("imagenet_r", "imagenet_a") else 1000
+    found = open_imagenet_set(name, labelled_shards(tmp_path, [(0, picture(1))]))
+    labels = np.arange(count) % classes
+    assert found.count_warnings(labels) == []
+    assert f"{count - 1:,} images, the published set has {count:,}" in found.count_warnings(labels[:-1])[0]
+
+
 def test_objectnet_by_its_own_names(tmp_path):
     test_set = open_imagenet_set(
         "objectnet", objectnet(tmp_path, {"chair": 2, "banana": 1, "air_freshener": 3})
@@ -105,7 +146,7 @@ def test_objectnet_by_its_own_names(tmp_path):
     assert labels_of(test_set) == [0, 2, 2]
     assert test_set.class_names == ["banana", "band aid", "chair"]
     assert test_set.class_of_column is None
-    assert test_set.account.notes == ["1 of 3 folders are no ImageNet class and left out"]
+    assert test_set.account.notes == ["objectnet: 1 of 3 folders are no ImageNet class and left out"]
 
 
 def test_objectnet_by_imagenets_prompts(tmp_path):
@@ -164,7 +205,7 @@ def test_layouts_that_are_none_say_the_way_out(tmp_path):
         DataError, match=r"1 of 1 folders are no class of imagenet \(5\); its folders are wnids"
     ):
         open_imagenet_set("imagenet", tmp_path / "v2")
-    with pytest.raises(DataError, match="no such shard"):
+    with pytest.raises(DataError, match="no such file or folder"):
         open_imagenet_set("imagenet", tmp_path / "absent")
     with pytest.raises(DataError, match="there is no test set 'imagenet-r'; known are imagenet, imagenet_v2"):
         open_imagenet_set("imagenet-r", tmp_path)

@@ -57,6 +57,22 @@ def test_accuracies_carry_each_test_sets_own_classes_and_images(tmp_path):
     assert len(fit_trends(tidy, "imagenet")) == 5 * 4
 
 
+def test_sizes_and_classes_are_the_published_ones():
+    assert {name: (known.num_classes, known.num_images) for name, known in TEST_SETS.items()} == {
+        "imagenet": (1000, 50_000),
+        "imagenet_v2": (1000, 10_000),
+        "imagenet_r": (200, 30_000),
+        "imagenet_sketch": (1000, 50_889),
+        "imagenet_a": (200, 7_500),
+        "objectnet": (113, 18_574),
+    }
+    assert {known.column: known.num_classes for known in REFERENCE_SUBSETS.values()} == {
+        "val-on-imagenet-r-classes": 200,
+        "val-on-imagenet-a-classes": 200,
+        "val-on-objectnet-classes": 113,
+    }
+
+
 def test_percent_needs_to_be_said(tmp_path):
     path = write_table(tmp_path / "r.csv", ROWS, scale=100)
     with pytest.raises(
@@ -209,6 +225,14 @@ def test_a_file_that_is_no_table(tmp_path):
 def test_open_clips_own_table():
     table = read_published(OPEN_CLIP)
     assert len(table.dropped) == 14
+    assert len(table.rows) + len(table.dropped) == 121
+    for words in (
+        "coca_ViT-B-32 mscoco_finetuned_laion2b_s13b_b90k: a broken row",
+        "ViT-B-32 datacomp_s_s13m_b4k: every accuracy equals that of ViT-B-32 commonpool_s_image_s13m_b4k",
+        "RN50-quickgelu openai: the same weights as RN50",
+        "ViT-L-14 laion400m_e31: one epoch before the row _e32",
+    ):
+        assert sum(sentence.startswith(words) for sentence in table.dropped) == 1, words
     sizes = {name: len(rows) for name, rows in group_rows(table, DEFAULT_GROUPS).items()}
     assert sizes["unfiltered pools"] == sizes["CLIP score"] == sizes["LAION filter"] == 4
     assert sizes["OpenAI"] == 9

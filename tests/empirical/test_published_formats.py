@@ -1,6 +1,7 @@
 """Every format of published results, on small files in exactly that format, and fuzzed."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from empirical.errors import DataError
-from empirical.published import TEST_SETS, accuracies_of_groups
+from empirical.published import TEST_SETS, YOUR_MODELS, accuracies_of_groups, with_your_models
 from empirical.published_formats import FORMATS, detect_format, read_results
 from empirical.published_long import DATASETS, known_role
 from empirical.testbed_families import (
@@ -76,6 +77,16 @@ def test_imagenet_testbed_is_in_percent_and_names_families(tmp_path):
     again = read_results([tmp_path / "t.csv"], families=families).rows.set_index("model")
     assert again["pretrained"].tolist() == [TESTBED + f for f in ("mine", "low_accuracy_cnn", "more_data")]
     assert list(groups_of_families(families)) == ["mine"]
+    # One model each: no groups of their own, and compared with rather than judged.
+    one_by_one = {"a": "random_forests", "b": "linear_pixels", "c": "standard"}
+    groups = groups_of_families(one_by_one)
+    assert list(groups) == ["other learners", "standard models"]
+    assert [bool(re.search(groups["other learners"], TESTBED + f)) for f in one_by_one.values()] == [
+        True,
+        True,
+        False,
+    ]
+    assert set(groups) <= set(TESTBED_GROUPS)
 
 
 def test_clip_benchmark_as_json_lines_list_folder_and_csv_are_one_table(tmp_path):
@@ -163,6 +174,21 @@ def test_files_of_different_formats_become_one_table(tmp_path):
     assert set(more.loc[more["test_set"] == "imagenet_on_r", "num_classes"]) == {200}
 
 
+def test_evaluations_of_single_models_form_a_group_unless_another_claims_them(tmp_path):
+    put(tmp_path / "a.csv", OPEN_CLIP.replace("openai", "webli"))
+    mine = [{**result(name, 0.5), "pretrained": "epoch_3+4"} for name in ("imagenet1k", "imagenetv2")]
+    theirs = [{**result(name, 0.4), "pretrained": "openai"} for name in ("imagenet1k", "imagenetv2")]
+    known = [{**result(name, 0.3), "pretrained": "webli"} for name in ("imagenet1k", "imagenetv2")]
+    put(tmp_path / "b.jsonl", "\n".join(map(json.dumps, [*mine, *theirs, *known])))
+    table = read_results([tmp_path / "a.csv", tmp_path / "b.jsonl"])
+    assert table.evaluated == ("epoch_3+4", "openai")  # webli stands in a table of many
+    groups = with_your_models(table, {"OpenAI": "^openai$"})
+    assert list(groups) == ["OpenAI", YOUR_MODELS]
+    tidy = accuracies_of_groups(table, groups)
+    assert set(tidy.loc[tidy["sources"] == YOUR_MODELS, "pretrained"]) == {"epoch_3+4"}
+    assert with_your_models(read_results([tmp_path / "a.csv"]), groups) == groups
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -247,6 +273,10 @@ def test_imagenet_testbeds_own_table():
     )
     assert sizes[FAMILY_LABELS["standard"]] == 87
     assert sizes[FAMILY_LABELS["low_accuracy_cnn"]] == 115
+    assert sizes[FAMILY_LABELS["more_data"]] == 43
+    assert pd.Series(read_families(FAMILIES)).value_counts()[["standard", "low_accuracy_cnn", "more_data"]].tolist() == [
+        87, 118, 43,
+    ]  # fmt: skip
     assert set(DEFAULT_BASELINE) <= set(sizes.index)
 
 

@@ -18,9 +18,10 @@ from empirical.datacomp_mixtures import (
 )
 from empirical.errors import DataError
 from empirical.filtering_ladder import describe_ladder, filtering_ladder
-from empirical.published import accuracies_of_groups, assemble
+from empirical.published import DEFAULT_GROUPS, accuracies_of_groups, assemble
 from empirical.published_baselines import baseline_choices, compare_choices, describe_choices, judged_means
-from empirical.published_report import describe_checkpoints
+from empirical.published_formats import read_results
+from empirical.published_report import describe_checkpoints, describe_ratios
 from empirical.reported_numbers import (
     CHECKPOINT_GROUPS,
     DATACOMP_TABLE_18,
@@ -28,9 +29,12 @@ from empirical.reported_numbers import (
     SOURCE_SIZES,
     paper_checkpoints,
 )
+from empirical.testbed_families import TESTBED_GROUPS
 from theory.links import dprime, dprime_inverse
 from theory.mixing import mediant
 
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+TESTBED, OPEN_CLIP = DATA / "imagenet_testbed_top1.csv", DATA / "openclip_results.csv"
 LENGTHS = {"s": "_s13m_b4k", "m": "_s128m_b4k", "l": "_s1b_b8k", "xl": "_s13b_b90k"}
 
 
@@ -191,7 +195,20 @@ def test_choices_of_baseline_and_what_they_move():
     assert (means["effective_robustness"] > 0.1).all()
     text = "\n".join(describe_choices(lines, means, ["imagenet"], {"sketch": "ImageNet-Sketch"}))
     assert "Baseline standard models (6 models), slopes: ImageNet-Sketch 0.9" in text
-    assert "by choice" in text
+    (cell,) = re.findall(r"^  CLIP +(\S+) \((\S+) to (\S+)\)$", text, re.M)
+    assert [float(number) for number in cell] == pytest.approx(
+        [100 * means["effective_robustness"].iloc[0], 100 * means["effective_robustness"].min(),
+         100 * means["effective_robustness"].max()], abs=0.06,
+    )  # fmt: skip
+    assert "lowest to highest of the 4 choices" in text
+
+
+def test_ratios_of_models_with_nothing_right_are_said_to_be_none():
+    table = models([("mine", "good", 2.0, 1.0), ("mine", "bad", -3.0, -12.0), ("other", "o", 1.0, 1.0)])
+    (sentence,) = describe_ratios(table, "imagenet", {"sketch": "S"}, ["mine"])
+    assert sentence.startswith("S, d' ratio: mine: good 0.50")
+    assert sentence.endswith("mine: bad none (an accuracy of 0 or 1).")
+    assert describe_ratios(table, "imagenet", {}, ["absent"], ["other"]) == []
 
 
 def test_a_chosen_baseline_comes_first_and_must_exist():
@@ -200,6 +217,28 @@ def test_a_chosen_baseline_comes_first_and_must_exist():
     with pytest.raises(DataError, match="no group 'absent'"):
         baseline_choices(table, ["absent"])
     assert baseline_choices(models([("CLIP", "c", 1.0, 0.5)])) == {}
+
+
+@pytest.mark.skipif(not TESTBED.exists(), reason="imagenet-testbed's table is not beside the repository")
+def test_the_choice_of_baseline_moves_imagenet_rs_slope_as_the_readme_says():
+    """Standard models end far above what CLIP models of 15 million samples reach; low-accuracy CNNs go on below."""
+    words = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    table = read_results([TESTBED, OPEN_CLIP])
+    groups = TESTBED_GROUPS | {"YFCC15M": DEFAULT_GROUPS["YFCC15M"], "CC12M": DEFAULT_GROUPS["CC12M"]}
+    accuracies = accuracies_of_groups(table, groups)
+    on_imagenet = accuracies[accuracies["test_set"] == "imagenet"].groupby("sources")["accuracy"]
+    assert on_imagenet.min()["standard models"] == pytest.approx(0.56, abs=0.01)
+    assert on_imagenet.min()["low-accuracy CNNs"] < 0.05
+    assert 0.17 < on_imagenet.min()["YFCC15M"] <= on_imagenet.max()["CC12M"] < 0.37
+    lines, _ = compare_choices(accuracies, baseline_choices(accuracies), ["imagenet"], "probit")
+    slopes = lines[(lines["term"] == "imagenet") & (lines["shift"] == "imagenet_r")].set_index("choice")[
+        "value"
+    ]
+    for choice, words_before in (
+        ("standard models", "standard models alone give a probit slope of "),
+        ("standard models + low-accuracy CNNs", "on ImageNet-R, with low-accuracy CNNs "),
+    ):
+        assert words_before + f"{slopes[choice]:.2f}".removeprefix("0") in words
 
 
 def test_the_readme_quotes_what_is_computed():

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,6 +206,30 @@ def test_a_damaged_index_is_an_error_that_names_it(tmp_path):
                 load_index(folder)
         (folder / name).write_bytes(whole[name])
     load_index(folder).check()
+
+
+@pytest.mark.parametrize("size", [1 << 62, 1 << 40, 1 << 24])
+def test_sizes_that_an_index_makes_up_set_no_memory_aside(tmp_path, size):
+    """The index says how large the shard and its members are; the file on disk says how much there is to read."""
+    index = build_index(str(folder_of_shards(tmp_path / "shards", (2,))))
+    members = np.array(index.members)
+    members["size"][0] = size - 10_000
+    shards = tuple(replace(shard, size=size) for shard in index.shards)
+    replace(index, members=members, shards=shards).save(tmp_path / "index")
+    spoiled = load_index(tmp_path / "index")
+    with pytest.raises((UnreadableSample, DataError), match=r"checksum|damaged"):
+        SampleReader(check=False).sample(spoiled.locate(0))
+    assert SampleReader().sample(spoiled.locate(1))["__key__"] == "0-1"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path):
+    index = build_index(str(folder_of_shards(tmp_path / "shards", (2,))))
+    shard = tmp_path / "shards" / "00000.tar"
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(UnreadableSample, match="checksum"):
+        SampleReader().sample(index.locate(0))
 
 
 @given(data=st.data())

@@ -119,7 +119,7 @@ def test_a_file_whose_name_has_braces_is_taken_literally(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("{folder}/{{00..12}}.tar", "01.tar: no such shard"),
+        ("{folder}/{{00..12}}.tar", "01.tar: no such file or folder"),
         ("{folder}/{{00..99999999}}.tar", "names 100,000,000 shards"),
         ("{folder}/none*.tar", "no shard matches"),
         ("{folder}/empty", "holds no .tar shards"),

@@ -272,6 +272,20 @@ def test_a_truncated_gzip_keeps_the_samples_before_the_cut(tmp_path):
     assert pairs.account.skipped[LOST] == 1
 
 
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_tar_that_unpacks_without_end_is_given_up(tmp_path, monkeypatch, mode):
+    """Only unpacking leads past a member, and bzip2 packs a terabyte of zeros into a megabyte."""
+    monkeypatch.setattr("empirical.tar_members._MOST_UNPACKED", 1 << 20)
+    small, large = bytes(1 << 19), bytes(3 << 20)
+    path = write_tar(
+        tmp_path / "0.tar", [*good("a"), ("x.bin", small), *good("b"), ("y.bin", large), *good("c")], mode
+    )
+    pairs = read_pairs(str(path), 8)
+    assert pairs.keys == ["a", "b"]
+    assert pairs.account.skipped[LOST] == 1
+    assert any("unpacks to more than" in example for example in pairs.account.examples)
+
+
 def test_a_file_that_is_no_tar_is_counted_beside_good_shards(tmp_path):
     (tmp_path / "0.tar").write_bytes(b"<html>404 Not Found</html>" * 50)
     write_tar(tmp_path / "1.tar", good("a"))

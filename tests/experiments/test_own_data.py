@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
+from empirical.errors import DataError
+from empirical.index_building import build_index
 from empirical.shards import write_test_set
+from empirical.study_plan import StudyOptions, plan_study
 from empirical.world import class_names, render_source, render_test_set
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +58,8 @@ def test_own_sources_and_test_sets_run_with_the_default_tokenizer(tmp_path: Path
     write_test_set(shift, tmp_path / "shift")
     out = tmp_path / "study"
     command = [sys.executable, str(ROOT / "experiments" / "clip_mixtures.py"), "--out", str(out)]
-    command += ["--source", f"a={tmp_path / 'snapshots.tar'}", "--source", f"b={tmp_path / 'stock.tar'}"]
+    build_index(str(tmp_path / "stock.tar"), tmp_path / "index")  # a source may be given as its index, too
+    command += ["--source", f"a={tmp_path / 'snapshots.tar'}", "--source", f"b={tmp_path / 'index'}"]
     command += [
         "--test-set",
         f"imagenet={tmp_path / 'imagenet'}",
@@ -80,3 +85,12 @@ def test_own_sources_and_test_sets_run_with_the_default_tokenizer(tmp_path: Path
             assert source in ("a", "b")
             assert set(reasons) == {"no caption (.txt)"}
             assert 1 <= reasons["no caption (.txt)"] <= 6
+
+
+def test_an_index_whose_shards_are_gone_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    write_source(tmp_path / "stock.tar", "stock", 10)
+    build_index(str(tmp_path / "stock.tar"), tmp_path / "index")
+    (tmp_path / "stock.tar").rename(tmp_path / "elsewhere.tar")
+    sources = {"a": str(tmp_path / "elsewhere.tar"), "b": str(tmp_path / "index")}
+    with pytest.raises(DataError, match=r"source b: .*index: 1 of its shards are missing or changed"):
+        plan_study(StudyOptions(out=tmp_path / "study", sources=sources, test_sets={"x": "y"}))

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.predict_mixtures import Arguments, _worth_training, main
+
 ROOT = Path(__file__).parents[2]
 TABLE = """source,n,test_set,classes,images,accuracy
 yfcc,1000000,imagenet,1000,50000,0.1712
@@ -54,6 +56,30 @@ def test_a_table_becomes_predictions_a_best_mixture_and_a_figure(tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 50
     assert "laion alone" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("Next: ")
+
+
+@pytest.mark.parametrize(
+    ("sources", "mixture", "why"),
+    [
+        (["laion", "yfcc:0.2+laion:0.8", "yfcc:0.4+laion:0.6"], "yfcc:0.2+laion:0.8", "train the best"),
+        (["laion", "laion", "laion"], "yfcc:0.5+laion:0.5", "tells how much two sources overlap"),
+    ],
+)
+def test_the_next_command_trains_a_mixture(sources, mixture, why):
+    """Of the overlaps that are possible the largest at which mixing pays at all: what is promised least."""
+    best = pd.DataFrame(
+        {"objective": ["imagenet", *["sketch"] * 3], "sources": ["yfcc:0.9+laion:0.1", *sources]}
+    )
+    chosen, words = _worth_training(best, ["yfcc", "laion"])
+    assert chosen == mixture
+    assert why in words
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_line(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text(TABLE)
+    assert main(Arguments(tmp_path / "a.csv", out=tmp_path / "a.csv" / "out")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {tmp_path / 'a.csv' / 'out'}: Not a directory"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command `python experiments/published_trends.py`: its files, its words, its errors."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -90,12 +91,29 @@ def test_other_groups_are_drawn_without_the_theorem(results, tmp_path):
     assert "group small: 2 models, drawn without a fit" in done.stdout
 
 
+def test_an_evaluation_of_ones_own_enters_words_tables_and_figure(results, tmp_path):
+    """As `experiments/evaluate.py` writes it."""
+    row = {"model": "RN50", "pretrained": "epoch_32", "task": "zeroshot_classification", "language": "en"}
+    lines = [row | {"dataset": name, "metrics": {"acc1": 0.4}} for name in ("imagenet1k", "imagenetv2")]
+    (tmp_path / "clip_benchmark.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = run(results, "clip_benchmark.jsonl", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "group your models: 1 models, drawn without a fit" in done.stdout
+    assert "ImageNet-V2, d' ratio: your models: RN50 epoch_32 1.000 [" in done.stdout
+    table = pd.read_csv(tmp_path / "out" / "accuracies.csv").query("sources == 'your models'")
+    assert table["test_set"].tolist() == ["imagenet", "imagenet_v2"]
+    alone = run("clip_benchmark.jsonl", "--out", "alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    assert (tmp_path / "alone" / "published_trends.png").stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--column", "imagenet=top1"], "no column 'top1' for imagenet; the columns are name, pretrained"),
         (["--group", "pools="], "regular expression is empty"),
         (["--group", "pools"], "write --group NAME=REGEX"),
+        (["--out", "results.csv/out"], "error: results.csv/out"),
     ],
 )
 def test_bad_input_is_one_clear_line(results, tmp_path, arguments, message):

@@ -1,25 +1,37 @@
 """Shards are scored as their pairs in memory are, and a filtered index is a source like any other."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from empirical.arrays import Pairs
 from empirical.data import SourceData, gather, prepare_source
 from empirical.errors import DataError, StudyError
+from empirical.figures.scores import bin_edges
 from empirical.filtering import clip_scores, keep_share
 from empirical.index_building import build_index
 from empirical.indexed_reader import read_indexed_pairs
 from empirical.model import build_model, load_config, save_weights
 from empirical.plan import Draw
+from empirical.read_ahead import ahead
 from empirical.shard_index import load_index
 from empirical.shard_scores import filter_index, score_index, write_scores
 from empirical.shards import read_pairs, write_pairs
 from empirical.tokenizer import WordTokenizer
 from experiments.score_shards import Arguments, run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "empirical"))
+
+from small_open_clip import small_open_clip  # pyright: ignore[reportMissingImports]
 
 TOKENIZER = WordTokenizer(["a", "photo", "of", "thing", "red", "green"], context_length=10)
 
@@ -47,7 +59,9 @@ def test_scores_are_those_of_the_pairs_in_memory_and_the_index_keeps_the_best(ma
     folder, model = made
     pairs = read_pairs(str(folder / "shards"), 32)
     expected = clip_scores(model, pairs.images, TOKENIZER(pairs.captions))
-    arguments = Arguments((str(folder / "shards"),), folder / "clip.safetensors", tmp_path, keep_share=0.4)
+    arguments = Arguments(
+        (str(folder / "shards"),), folder / "clip.safetensors", out=tmp_path, keep_share=0.4
+    )
     run(arguments)
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     scored = scores[scores["skipped"] == ""]
@@ -141,8 +155,64 @@ def test_both_formats_hold_the_same(made, tmp_path):
 
 def test_impossible_arguments_are_refused(made, tmp_path):
     folder, _ = made
-    both = Arguments((str(folder / "shards"),), folder / "clip.safetensors", tmp_path, 0.5, 0.1)
+    both = Arguments(
+        (str(folder / "shards"),),
+        folder / "clip.safetensors",
+        out=tmp_path,
+        keep_share=0.5,
+        keep_threshold=0.1,
+    )
     with pytest.raises(StudyError, match="not both"):
         run(both)
+    plain = Arguments((str(folder / "shards"),), folder / "clip.safetensors", out=tmp_path)
+    for wrong, message in (
+        (replace(plain, batch_size=0), "--batch-size 0"),
+        (replace(plain, workers=0), "--workers 0"),
+        (replace(plain, keep_share=1.5), "--keep-share 1.5"),
+        (replace(plain, device="cuda:99"), "cuda:99"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            run(wrong)
+    with pytest.raises(StudyError, match="give the shards to score"):
+        run(Arguments((), folder / "clip.safetensors", out=tmp_path))
     with pytest.raises(DataError, match=r"no\.safetensors"):
-        run(Arguments((str(folder / "shards"),), folder / "no.safetensors", tmp_path))
+        run(Arguments((str(folder / "shards"),), folder / "no.safetensors", out=tmp_path))
+
+
+def test_an_open_clip_checkpoint_scores_too(made, tmp_path):
+    """By its config's name or file, and with its own pixel statistics and vocabulary."""
+    folder, _ = made
+    config, model, tokenizer = small_open_clip(tmp_path)
+    weights = save_weights(model, tmp_path / "clip.safetensors")
+    shards = (str(folder / "shards"),)
+    run(Arguments(shards, weights, str(config), out=tmp_path / "out", batch_size=7))
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    pairs = read_pairs(shards[0], 64)
+    expected = clip_scores(model, pairs.images, tokenizer(pairs.captions))
+    np.testing.assert_allclose(scores.loc[scores["skipped"] == "", "score"], expected, atol=1e-5)
+    with pytest.raises(DataError, match="name its open_clip config with --model"):
+        run(Arguments(shards, weights, out=tmp_path / "unnamed"))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_batches_are_decoded_than_are_asked_for(workers):
+    """A shard of many samples must not lie in memory as a whole."""
+    begun, finished, most = [], 0, 0
+    with ThreadPoolExecutor(workers) as pool:
+        for result in ahead(pool, lambda i: (begun.append(i), i * i)[1], range(50), 2 * workers):
+            finished += 1
+            most = max(most, len(begun) - finished)
+            assert result == (finished - 1) ** 2
+    assert finished == 50
+    assert most < 2 * workers
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=300), st.integers(0, 299))
+def test_the_threshold_is_an_edge_of_the_histogram(values, at):
+    threshold = values[at % len(values)]
+    edges = np.array(bin_edges(np.array(values), threshold))
+    assert threshold in edges
+    assert edges[0] <= min(values) + 1e-9
+    assert edges[-1] > max(values)
+    assert 2 <= len(edges) <= 63
+    np.testing.assert_allclose(np.diff(edges), np.diff(edges)[0], rtol=1e-6, atol=1e-12)

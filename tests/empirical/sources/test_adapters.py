@@ -183,6 +183,15 @@ def test_redcaps_damage_is_said(text: str, tmp_path: Path) -> None:
         read("redcaps", tmp_path / "r.json")
 
 
+def test_a_redcaps_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("empirical.sources.redcaps._LARGEST", 1 << 20)
+    (tmp_path / "r.json.gz").write_bytes(gzip.compress(b'{"annotations": []' + b" " * (2 << 20) + b"}"))
+    with pytest.raises(DataError, match=r"r\.json\.gz: larger than 1 MiB when unpacked"):
+        read("redcaps", tmp_path / "r.json.gz")
+    rows, _ = read("redcaps", write_redcaps(tmp_path / "r.json", [*PAIRS]))
+    assert pairs_of(rows) == PAIRS
+
+
 # ---------------------------------------------------------------- WIT
 
 

@@ -19,7 +19,7 @@ from empirical.errors import StudyError
 from empirical.shard_index import load_index
 from empirical.shards import read_pairs
 from empirical.sources.data_card import write_data_card
-from empirical.sources.download import Settings, download_source, index_shards, require_packages
+from empirical.sources.download import Settings, download_source, index_shards, plan_shards, require_packages
 from empirical.sources.http import HttpRules
 from empirical.sources.request import Request, Selection, open_request
 
@@ -120,6 +120,12 @@ def contents(request: Request) -> dict[str, tuple[bytes, str, dict]]:
                 assert place not in found
                 found[place] = (members[key + ".jpg"], members[key + ".txt"].decode(), meta)
     return found
+
+
+def test_shards_hold_a_thousand_rows_unless_something_else_is_asked_for(tmp_path: Path) -> None:
+    metadata = write_headerless(tmp_path / "m.tsv", [(f"http://a.org/{i}", f"text {i}") for i in range(2300)])
+    request = open_request(tmp_path / "out", Selection("cc12m"), [metadata])
+    assert [len(plan.rows) for plan in plan_shards(request)] == [1000, 1000, 300]
 
 
 def test_nothing_good_is_lost(downloaded: tuple[Request, Path]) -> None:
