@@ -40,7 +40,8 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
     prediction alone. Returns the paths.
     """
     use_style()
-    targets, budgets = (list(pd.unique(designed[name])) for name in ("shift", "budget"))
+    targets = [str(name) for name in pd.unique(designed["shift"])]
+    budgets = [int(n) for n in pd.unique(designed["budget"])]
     sources = list(pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"]))
     colours, means = source_colours(sources), group_means(accuracies)
     classes = accuracies.drop_duplicates("test_set").set_index("test_set")["num_classes"]

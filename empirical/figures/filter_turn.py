@@ -69,7 +69,12 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
             if i == len(pools) - 1:
                 ax.set_xlabel("share kept")
             if j == 0:
-                ax.set_ylabel(pool_label(pool).replace(", ", ",\n") + "\nd′ ratio")
+                words = pool_label(pool).replace(", ", ",\n") + "\nd′ ratio"
+                # A name that is longer than its row would run into the next row's.
+                room = (
+                    0.75 * 72 * fig.get_figheight() / len(pools) / (0.58 * max(map(len, words.split("\n"))))
+                )
+                ax.set_ylabel(words, fontsize=min(plt.rcParams["axes.labelsize"], room))
             ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     panel_letters(list(axes.ravel()))
     handles, words = [dot(PALE, line="-")], ["raw pool"]
