@@ -4,6 +4,7 @@ Use `Records("clip_mixtures")` for the committed ones, `Records(folder)` for tho
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Records(Mapping[str, pd.DataFrame]):
         path = self.folder / f"{name}.csv"
         if not path.exists():
             raise StudyError(f"{path}: this record is missing; make it with: {self.made_by}")
-        return pd.read_csv(path, keep_default_na=True)
+        return _table(path, path.stat().st_mtime_ns).copy()
 
     def __contains__(self, name: object) -> bool:
         return (self.folder / f"{name}.csv").exists()
@@ -95,3 +96,10 @@ class Records(Mapping[str, pd.DataFrame]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+@lru_cache(maxsize=16)
+def _table(path: Path, changed: int) -> pd.DataFrame:
+    """A table, read once for all figures that show it."""
+    del changed  # part of the key: a table that was written again is read again
+    return pd.read_csv(path, keep_default_na=True)

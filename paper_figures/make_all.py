@@ -7,8 +7,12 @@ python paper_figures/make_all.py --records clip_mixtures=runs/mine  measurements
 """
 
 import importlib
+import multiprocessing
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +22,7 @@ if __package__ in (None, ""):  # called by its path: the repository's root is wh
 import tyro
 
 from empirical.errors import DataError, StudyError
+from empirical.scheduler import thread_environment
 from paper_figures.captions import Caption, write_captions
 from paper_figures.committed import Records
 from paper_figures.venues import page_of
@@ -48,6 +53,8 @@ class Arguments:
     """Also write captions.tex: every caption and measured number as a LaTeX macro."""
     records: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FOLDER")] = ()
     """Draw from a study's folder in place of the committed records of that name; repeat for more."""
+    workers: int = 2
+    """Processes that draw side by side."""
 
 
 def module_of(figure: str) -> Any:
@@ -70,14 +77,11 @@ def main() -> int:
     if unknown:
         print(f"error: no figure {unknown[0]!r}; there are: {', '.join(FIGURES)}", file=sys.stderr)
         return 2
-    import jax
-    import matplotlib
-
-    jax.config.update("jax_enable_x64", True)
-    matplotlib.use("Agg")
+    if arguments.workers < 1:
+        print(f"error: --workers must be at least 1, got {arguments.workers}", file=sys.stderr)
+        return 2
     try:
-        with on_page(page_of(arguments.venue, arguments.format)):
-            draw_figures(arguments)
+        draw_figures(arguments)
     except (DataError, StudyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -86,36 +90,87 @@ def main() -> int:
 
 def draw_figures(arguments: Arguments) -> None:
     """Draw the figures asked for, and write the captions; what records lack is said as a note."""
-    folders: dict[str, str | Path] = dict(replaced_records(arguments.records))
+    replaced_records(arguments.records)
     arguments.out.mkdir(parents=True, exist_ok=True)
     captions: dict[str, tuple[Caption, str]] = {}
-    for name in arguments.only or FIGURES:
-        module = module_of(name)
-        study: str = module.STUDY
-        records = Records(folders.get(study, study))
-        missing = lacking(name, records)
-        if missing and name not in arguments.only:  # one asked for by name is an error, below
-            print(
-                f"waiting: {name}: {records.folder} has no {missing[0]}.csv; make it with: {records.made_by}",
-                file=sys.stderr,
-            )
-            continue
-        try:
-            module.draw(records, arguments.out / name)
-            if arguments.captions:
-                captions[name] = (module.caption(records), f"records {records.folder.name}")
-        except (KeyError, IndexError) as error:
-            # Tables have every column a figure reads: one that does not was written by an older version.
-            raise StudyError(
-                f"{records.folder}: no {error} here, which the figure {name} reads: this record is older than the figure; "
-                f"make it again with: {records.made_by}"
-            ) from error
-        for suffix in arguments.format:
-            print(arguments.out / f"{name}.{suffix}")
-        for note in dict.fromkeys(records.notes):
-            print(f"note: {name}: {note}", file=sys.stderr)
+    names = arguments.only or FIGURES
+    # Starting a process takes the time of a few figures.
+    workers = min(arguments.workers, max(1, len(names) // 4))
+    for drawn in _all_drawn(arguments, names, workers):
+        for path in drawn.paths:
+            print(path, flush=True)
+        for note in drawn.notes:
+            print(note, file=sys.stderr)
+        if drawn.caption is not None:
+            captions[drawn.name] = drawn.caption
     if captions:
         print(write_captions(arguments.out / "captions.tex", captions))
+
+
+def _all_drawn(arguments: Arguments, names: Sequence[str], workers: int) -> "Iterator[Drawn]":
+    if workers == 1:
+        _start()
+        yield from (draw_figure(arguments, name) for name in names)
+        return
+    with (
+        thread_environment(1),
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start) as pool,
+    ):
+        try:
+            yield from pool.map(draw_figure, repeat(arguments), names)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start() -> None:
+    """What a process needs before it draws."""
+    import jax
+    import matplotlib
+
+    jax.config.update("jax_enable_x64", True)
+    matplotlib.use("Agg")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was drawn, or waits: its files, what is to be said of it, and its caption where one was asked for."""
+
+    name: str
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+    caption: tuple[Caption, str] | None = None
+
+
+def draw_figure(arguments: Arguments, name: str) -> Drawn:
+    """Draw one figure for the venue and in the formats asked for.
+
+    Raises: StudyError or DataError for records that are missing or older than the figure.
+    """
+    module = module_of(name)
+    study: str = module.STUDY
+    folders: dict[str, str | Path] = dict(replaced_records(arguments.records))
+    records = Records(folders.get(study, study))
+    missing = lacking(name, records)
+    if missing and name not in arguments.only:  # one asked for by name is an error, below
+        waits = f"waiting: {name}: {records.folder} has no {missing[0]}.csv; make it with: {records.made_by}"
+        return Drawn(name, (), (waits,))
+    caption = None
+    try:
+        with on_page(page_of(arguments.venue, arguments.format)):
+            module.draw(records, arguments.out / name)
+        if arguments.captions:
+            caption = (module.caption(records), f"records {records.folder.name}")
+    except (KeyError, IndexError) as error:
+        # Tables have every column a figure reads: one that does not was written by an older version.
+        raise StudyError(
+            f"{records.folder}: no {error} here, which the figure {name} reads: this record is older than the figure; "
+            f"make it again with: {records.made_by}"
+        ) from error
+    paths = tuple(arguments.out / f"{name}.{suffix}" for suffix in arguments.format)
+    return Drawn(
+        name, paths, tuple(f"note: {name}: {note}" for note in dict.fromkeys(records.notes)), caption
+    )
 
 
 def replaced_records(pairs: tuple[str, ...]) -> dict[str, Path]:
