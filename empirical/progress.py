@@ -29,6 +29,11 @@ def format_duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
+def format_rate(per_second: float) -> str:
+    """`1,234`, or `0.67` where whole numbers would say little."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+
+
 @contextmanager
 def counting(description: str, console: Console | None = None) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on a terminal (nothing elsewhere) for work that reports (steps done, steps in all); it goes when it is full."""
@@ -79,7 +84,7 @@ class StepProgress:
             return "measuring the rate"
         per_second = steps / max(now - self._first[1], 1e-9)
         left = format_duration((self.num_steps - done) / per_second)
-        return f"{per_second * self.batch_size:,.0f} images/s, {left} left"
+        return f"{format_rate(per_second * self.batch_size)} images/s, {left} left"
 
     def step(self, done: int) -> None:
         """So many steps of all are done."""

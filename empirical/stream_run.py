@@ -31,7 +31,7 @@ from empirical.model import (
 )
 from empirical.plan import format_shares
 from empirical.process_group import ALONE, World, gather_json
-from empirical.progress import StepProgress, format_duration
+from empirical.progress import StepProgress, format_duration, format_rate
 from empirical.records import (
     environment,
     exclusive,
@@ -184,7 +184,7 @@ def _train(
         account = _write_results(trainer, checkpoint.settings, options, out, config, training)
         checkpoint.path.unlink(missing_ok=True)
         say(
-            f"trained: {log.samples_seen:,} samples seen, {log.samples_per_second:,.0f} images/s, "
+            f"trained: {log.samples_seen:,} samples seen, {format_rate(log.samples_per_second)} images/s, "
             f"{format_duration(log.seconds)}{' since it went on' if resumed_at else ''}"
         )
         say(describe_account(account))

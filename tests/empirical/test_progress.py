@@ -3,7 +3,7 @@ import time
 
 from rich.console import Console
 
-from empirical.progress import StepProgress, StudyProgress, format_duration
+from empirical.progress import StepProgress, StudyProgress, format_duration, format_rate
 
 RECORD = {
     "run": "a",
@@ -23,6 +23,7 @@ def progress(quiet: bool = False) -> tuple[StudyProgress, io.StringIO]:
 
 def test_durations_read_well() -> None:
     assert [format_duration(s) for s in (8.0, 185.0, 8040.0)] == ["8 s", "3 min 05 s", "2 h 14 min"]
+    assert [format_rate(r) for r in (1234.4, 10.0, 0.668)] == ["1,234", "10", "0.67"]
 
 
 def test_a_plain_log_says_what_finished_and_how_long_it_will_take() -> None:
