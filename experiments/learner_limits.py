@@ -91,6 +91,7 @@ def run(arguments: Arguments) -> "pd.DataFrame":
     prepare("cpu")
     from empirical.records import write_atomically
     from theory.learner_limits import jobs
+    from theory.learner_limits_curves import limit_curves
     from theory.learner_limits_figure import draw_learner_limits
 
     started = time.monotonic()
@@ -113,11 +114,14 @@ def run(arguments: Arguments) -> "pd.DataFrame":
         raise ValueError(f"no GPU for --gpu-workers {arguments.gpu_workers}: {error}") from error
     table = read_cells(todo, ledger, settings)
     text = summary(table)
-    outputs = [arguments.out / name for name in ("learner_limits.csv", "summary.txt", "provenance.json")]
+    names = ("learner_limits.csv", "summary.txt", "provenance.json", "learner_limits_curves.csv")
+    outputs = [arguments.out / name for name in names]
     write_atomically(outputs[0], lambda path: table.to_csv(path, index=False))
     write_atomically(outputs[1], lambda path: path.write_text(text + "\n", encoding="utf-8"))
     write_provenance(arguments, outputs[2], time.monotonic() - started, ledger)
-    outputs += draw_learner_limits(table, arguments.out / "learner_limits")
+    curves = limit_curves(table)
+    write_atomically(outputs[3], lambda path: curves.to_csv(path, index=False))
+    outputs += draw_learner_limits(table, curves, arguments.out / "learner_limits")
     print(text)
     print("\nWritten:\n" + "\n".join(f"  {path}" for path in outputs))
     print(f"\nNext: python -m paper_figures.keep {arguments.out}")

@@ -16,8 +16,8 @@ CAPTION = (
 
 
 def draw(records: Records, stem: Path) -> None:
-    """Draw from the table of `experiments/learner_limits.py`."""
-    draw_learner_limits(records["learner_limits"], stem)
+    """Draw from the tables of `experiments/learner_limits.py`."""
+    draw_learner_limits(records["learner_limits"], records["learner_limits_curves"], stem)
 
 
 def caption(records: Records) -> Caption:

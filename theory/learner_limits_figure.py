@@ -8,25 +8,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
-from theory.asymptotics import asymptotics, hard_margin_asymptotics
-from theory.learner_limits import LEARNERS, Mixture, mixtures
+from theory.learner_limits import LEARNERS, mixtures
 from theory.learner_limits_verdict import verdict, z_scores
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
-from theory.separability import separability_threshold
 
 _TITLES = {
     "square": "ridge",
     "logistic": "logistic",
     "hinge": "hinge (dashed: hard margin)",
 }
-_NUM_POINTS = 60
 
 
-def draw_learner_limits(table: pd.DataFrame, stem: str | Path) -> list[Path]:
-    """Draw learner_limits.csv: accuracy on the reference against n/d per mixture and loss, z-scores, gap against d.
+def draw_learner_limits(table: pd.DataFrame, curves: pd.DataFrame, stem: str | Path) -> list[Path]:
+    """Draw learner_limits.csv and learner_limits_curves.csv.
+
+    Accuracy on the reference against n/d per mixture and loss, z-scores, and the gap against d.
 
     Args:
         table: the cells with their limits (`theory.learner_limits.with_predictions`), all d.
+        curves: `theory.learner_limits_curves.limit_curves` of them.
         stem: path without suffix.
 
     Returns:
@@ -41,7 +41,9 @@ def draw_learner_limits(table: pd.DataFrame, stem: str | Path) -> list[Path]:
     main = table[(table["d"] == d) & (table["target"] == settings[0].targets[0].name)]
     for row, mixture in zip(axes, settings, strict=False):
         for ax, loss in zip(row, losses, strict=False):
-            _curves(ax, main[main["mixture"] == mixture.name], mixture, loss, d)
+            _curves(
+                ax, main[main["mixture"] == mixture.name], curves[curves["mixture"] == mixture.name], loss
+            )
         for ax in row[len(losses) :]:
             ax.set_axis_off()
         row[0].set_ylabel(f"{mixture.name}\naccuracy on the reference")
@@ -56,21 +58,19 @@ def draw_learner_limits(table: pd.DataFrame, stem: str | Path) -> list[Path]:
     return save_figure(fig, stem)
 
 
-def _curves(ax: Axes, cells: pd.DataFrame, mixture: Mixture, loss: str, d: int) -> None:
-    reference = mixture.targets[:1]
-    own = cells[cells["learner"] == loss]
-    deltas = np.geomspace(0.4, 10, _NUM_POINTS)
+def _curves(ax: Axes, cells: pd.DataFrame, curves: pd.DataFrame, loss: str) -> None:
+    own, lines = cells[cells["learner"] == loss], curves[curves["learner"] == loss]
     penalties = sorted(own["penalty"].unique())
     for colour, marker, penalty in zip(COLOURS, MARKERS, penalties, strict=False):
-        limit = asymptotics(mixture.sources, mixture.shares, deltas * d, penalty, loss)
-        ax.plot(deltas, limit.margins(reference)[:, 0], color=colour, lw=1.4, label=f"λ = {penalty:g}")
+        line = lines[lines["penalty"] == penalty]
+        ax.plot(line["samples_per_feature"], line["margin"], color=colour, lw=1.4, label=f"λ = {penalty:g}")
         _points(ax, own[own["penalty"] == penalty], marker, colour)
-    hard = cells[cells["learner"] == "hard_margin"]
+    hard, line = cells[cells["learner"] == "hard_margin"], curves[curves["learner"] == "hard_margin"]
     if loss == "hinge" and len(hard):
-        most = float(separability_threshold(mixture.sources, mixture.shares))
-        below = deltas[deltas < 0.995 * most]
-        margins = hard_margin_asymptotics(mixture.sources, mixture.shares, below * d).margins(reference)[:, 0]
-        ax.plot(below, margins, color="0.25", lw=1.2, ls="--", label="hard margin")
+        most = float(line["separable_below"].iloc[0])
+        ax.plot(
+            line["samples_per_feature"], line["margin"], color="0.25", lw=1.2, ls="--", label="hard margin"
+        )
         ax.axvline(most, color="0.6", lw=0.9, ls=":")
         ax.annotate(
             "separable",

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from experiments import learner_limits
 from experiments.learner_limits import Arguments, check, run, summary
@@ -59,6 +60,24 @@ def test_predictions_in_the_record_are_those_of_the_code(record):
     some = record[(record["d"] == 250) & (record["learner"].isin(["square", "hard_margin"]))]
     again = with_predictions(some.drop(columns="accuracy_predicted"))
     np.testing.assert_allclose(again["accuracy_predicted"], some["accuracy_predicted"], atol=1e-8)
+
+
+def test_the_recorded_curves_pass_through_the_predictions(record):
+    curves = Records("learner_limits")["learner_limits_curves"]
+    large = record[record["d"] == record["d"].max()]
+    lines = {key: line for key, line in curves.groupby(["mixture", "learner", "penalty"])}
+    first = {mixture.name: mixture.targets[0].name for mixture in mixtures(1000)}
+    seen = 0
+    for cell in large[large["target"] == large["mixture"].map(first)].itertuples():
+        penalty = 0.0 if cell.learner == "hard_margin" else cell.penalty
+        line = lines[cell.mixture, cell.learner, penalty]
+        x = np.log(line["samples_per_feature"])
+        if np.log(cell.samples_per_feature) > x.max():
+            continue  # a hard margin beyond the last point of its line
+        found = norm.cdf(np.interp(np.log(cell.samples_per_feature), x, line["margin"]))
+        assert found == pytest.approx(cell.accuracy_predicted, abs=2e-3)
+        seen += 1
+    assert seen > 100
 
 
 def test_the_summary_is_that_of_the_record(record):
