@@ -65,7 +65,7 @@ def test_predictions_in_the_record_are_those_of_the_code(record):
 def test_the_recorded_curves_pass_through_the_predictions(record):
     curves = Records("learner_limits")["learner_limits_curves"]
     large = record[record["d"] == record["d"].max()]
-    lines = {key: line for key, line in curves.groupby(["mixture", "learner", "penalty"])}
+    lines = dict(iter(curves.groupby(["mixture", "learner", "penalty"])))
     first = {mixture.name: mixture.targets[0].name for mixture in mixtures(1000)}
     seen = 0
     for cell in large[large["target"] == large["mixture"].map(first)].itertuples():
