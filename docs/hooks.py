@@ -15,6 +15,12 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("theory", "empirical")
+FIGURE = r"\]\(paper_figures/([\w-]+\.png)\)"
+# The theme's cells are never narrower than 5rem, which cuts wide tables of short numbers.
+TABLES = """
+.md-typeset table:not([class]) th { min-width: 0; }
+.md-typeset table:not([class]) :is(th, td) { padding: .5em .7em; }
+"""
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
@@ -24,8 +30,12 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
         pages[f"tutorials/{script.stem}.md"] = tutorial(script)
     for package in PACKAGES:
         pages[f"api/{package}.md"] = api_page(package)
+    pages["tables.css"] = TABLES
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
+    for figure in sorted(set(re.findall(FIGURE, (ROOT / "README.md").read_text(encoding="utf-8")))):
+        source = ROOT / "paper_figures" / figure
+        files.append(File.generated(config, f"figures/{figure}", abs_src_path=str(source)))
     return files
 
 
@@ -44,11 +54,11 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def home(site_name: str) -> str:
-    """The README, whose links to files of the repository become their names: the site holds no copy of them."""
+    """The README with its figures; links to other files of the repository become their names: the site holds no copy."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.replace("](docs/derivations.md)", "](derivations.md)")
-    text = re.sub(r"^!\[[^\]]*\]\((?!https:)[^)]*\)\n", "", text, flags=re.M)
-    text = re.sub(r"\[([^\]]+)\]\((?!https:|derivations\.md)[^)]*\)", r"\1", text)
+    text = re.sub(FIGURE, r"](figures/\1)", text)
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https:|derivations\.md|figures/)[^)]*\)", r"\1", text)
     return text if text.startswith("# ") else f"# {site_name}\n\n{text}"
 
 

@@ -10,12 +10,13 @@ from scipy.stats import norm
 
 from theory.learner_limits import LEARNERS, mixtures
 from theory.learner_limits_verdict import verdict, z_scores
+from theory.page import figure_size, panel_legend, pt
 from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
 
 _TITLES = {
     "square": "ridge",
     "logistic": "logistic",
-    "hinge": "hinge (dashed: hard margin)",
+    "hinge": "hinge, hard margin",
 }
 
 
@@ -37,7 +38,10 @@ def draw_learner_limits(table: pd.DataFrame, curves: pd.DataFrame, stem: str | P
     settings = mixtures(d)
     losses = [name for name in LEARNERS if name in set(table["learner"]) and name in _TITLES]
     losses = losses or ["hinge"]
-    fig, axes = plt.subplots(len(settings) + 1, 3, figsize=(11.0, 2.9 * (len(settings) + 1)))
+    rows = len(settings) + 1
+    # Rows are mixtures and columns learners: they stay whole on every page.
+    size = figure_size(11.0, 2.9 * rows + 0.4, rows=rows, extra=1.2)
+    fig, axes = plt.subplots(rows, 3, figsize=size, layout="constrained", squeeze=False)
     main = table[(table["d"] == d) & (table["target"] == settings[0].targets[0].name)]
     for row, mixture in zip(axes, settings, strict=False):
         for ax, loss in zip(row, losses, strict=False):
@@ -46,11 +50,18 @@ def draw_learner_limits(table: pd.DataFrame, curves: pd.DataFrame, stem: str | P
             )
         for ax in row[len(losses) :]:
             ax.set_axis_off()
-        row[0].set_ylabel(f"{mixture.name}\naccuracy on the reference")
+        row[0].set_ylabel(f"{mixture.name}\naccuracy")
     for ax, loss in zip(axes[0], losses, strict=False):
         ax.set_title(_TITLES[loss])
     for ax in axes[-2]:
         ax.set_xlabel("samples per feature n/d")
+    handles = {
+        str(line.get_label()): line
+        for ax in axes[0]
+        for line in ax.lines
+        if not str(line.get_label()).startswith("_")
+    }
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=pt(8))
     _scores(axes[-1, 0], table, d)
     _differences(axes[-1, 1], table, d)
     _gaps(axes[-1, 2], table)
@@ -77,16 +88,13 @@ def _curves(ax: Axes, cells: pd.DataFrame, curves: pd.DataFrame, loss: str) -> N
             (most, 0.03),
             xycoords=("data", "axes fraction"),
             ha="right",
-            fontsize=7.5,
+            fontsize=pt(7.5),
             color="0.4",
         )
         _points(ax, hard, "x", "0.25", hollow=True)
     ax.set_xscale("log", base=2)
     ax.set_xticks([0.5, 1, 2, 4, 8], ["½", "1", "2", "4", "8"])
     probit_axes(ax, "y")
-    ax.legend(loc="upper left", fontsize=7.5)
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.25 * (high - low))
 
 
 def _points(ax: Axes, cells: pd.DataFrame, marker: str, colour: str, hollow: bool = False) -> None:
@@ -139,7 +147,7 @@ def _differences(ax: Axes, table: pd.DataFrame, d: int) -> None:
     ax.set_title(f"Nothing fitted (d = {d})")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.3 * (high - low))
-    ax.legend(loc="upper left", ncols=2, fontsize=7.5)
+    panel_legend(ax, loc="upper left", ncols=2, fontsize=7.5)
 
 
 def _gaps(ax: Axes, table: pd.DataFrame) -> None:
@@ -168,4 +176,4 @@ def _gaps(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xticks(d, [f"{int(x)}" for x in d])
     ax.set(xlabel="features d", ylabel="gap to the limit (accuracy)")
     ax.set_title("The gap of finite d")
-    ax.legend(loc="lower left", fontsize=7.5)
+    panel_legend(ax, loc="lower right", fontsize=7.5)

@@ -47,6 +47,10 @@ def test_the_site_builds_strictly_and_names_the_public_objects(tmp_path) -> None
     )
     home = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "Quality Not Quantity" in home
+    shown = re.findall(r'<img [^>]*src="(figures/[\w-]+\.png)"', home)
+    assert len(shown) >= 2
+    for figure in {*shown, *re.findall(r'href="(figures/[\w-]+\.png)"', home)}:
+        assert (tmp_path / figure).stat().st_size > 10_000, figure
     for path in tmp_path.rglob("*.html"):
         fetched = re.findall(r'(?:src|<link[^>]+href)="(https?://[^"]+)"', path.read_text(encoding="utf-8"))
         assert fetched == [], f"{path.name} fetches {fetched[0]}"
