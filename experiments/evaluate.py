@@ -152,19 +152,11 @@ def _warn(sentence: str) -> None:
 
 def _named(values: tuple[str, ...]) -> dict[str, str]:
     from empirical.errors import DataError
+    from empirical.named_paths import named_paths
     from empirical.published_long import known_role
 
-    named: dict[str, str] = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        if not (equals and path and name.replace("_", "").replace("-", "").isalnum()):
-            raise DataError(
-                f"--test-set {value!r}: write --test-set NAME=PATH, the name of letters, digits, '-' and '_'"
-            )
-        name = known_role(name) or name  # imagenet-r and imagenetv2 are the sets that others write so
-        if name in named:
-            raise DataError(f"--test-set: the name {name!r} is given twice")
-        named[name] = path
+    # imagenet-r and imagenetv2 are the sets that others write so
+    named = named_paths("--test-set", values, lambda name: known_role(name) or name)
     if not named:
         raise DataError("give at least one --test-set NAME=PATH, such as --test-set imagenet=imagenet/val")
     return named

@@ -107,13 +107,17 @@ def run(arguments: Arguments) -> None:
     import torch
 
     from empirical.checkpoints import default_device
+    from empirical.named_paths import named_paths
     from empirical.plan import parse_shares
     from empirical.process_group import current_world, leave
     from empirical.recipe import Recipe
     from empirical.stream_plan import StreamOptions
     from empirical.stream_run import check_test_sets, evaluate_stream_model, train_from_stream
 
-    sources, test_sets = _named("--source", arguments.source), _named("--test-set", arguments.test_set)
+    sources, test_sets = (
+        named_paths("--source", arguments.source),
+        named_paths("--test-set", arguments.test_set),
+    )
     device = default_device(arguments.device)
     names = (
         "epochs",
@@ -177,22 +181,6 @@ def run(arguments: Arguments) -> None:
             f"Next: python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
             "--test-set sketch=PATH"
         )
-
-
-def _named(flag: str, values: tuple[str, ...]) -> dict[str, str]:
-    from empirical.errors import DataError
-
-    named: dict[str, str] = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        if not (equals and path and name.replace("_", "").replace("-", "").isalnum()):
-            raise DataError(
-                f"{flag} {value!r}: write {flag} NAME=PATH, the name of letters, digits, '-' and '_'"
-            )
-        if name in named:
-            raise DataError(f"{flag}: the name {name!r} is given twice")
-        named[name] = path
-    return named
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ SIMULATED = "dilution_sim"
 MADE_BY = {
     "clip_mixtures": "python experiments/clip_mixtures.py && python -m paper_figures.keep runs/clip_mixtures",
     "gpu_study": (
-        "python experiments/clip_mixtures.py --preset gpu --out runs/gpu_study && python -m paper_figures.keep runs/gpu_study"
+        "python experiments/clip_mixtures.py --preset gpu --seed 20 --out runs/gpu_study && "
+        "python -m paper_figures.keep runs/gpu_study"
     ),
     "published_trends": (
         "python experiments/published_trends.py openclip_results.csv && python -m paper_figures.keep runs/published_trends"

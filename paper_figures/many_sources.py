@@ -12,7 +12,7 @@ from paper_figures.predictions_vs_measurements import rule_errors
 
 STUDY = STUDIED
 LEAVE_ONE_OUT = (
-    "python experiments/clip_mixtures.py --preset gpu --out runs/gpu_study && "
+    "python experiments/clip_mixtures.py --preset gpu --seed 20 --out runs/gpu_study && "
     "python -m paper_figures.keep runs/gpu_study"
 )
 
