@@ -1,7 +1,7 @@
 """Our trainer on a `TrainingTask`, in a process of its own: `python -m empirical.benchmarks.our_driver task.json FOLDER`.
 
 From the shards on disk to the weights on disk, as a user's script would do it: `read_pairs`, `Trainer`, `save_weights`. The
-pictures are decoded once, before the first epoch.
+pictures are decoded once, before the first epoch of the first model.
 """
 
 from __future__ import annotations
@@ -43,20 +43,24 @@ def main() -> None:
         gradient_clip=task.gradient_clip,
         max_shift=0,  # the peer has no such augmentation
     )
-    model = build_model(config, tokenizer, task.seed)
-    capacity = len(pairs) if task.recorded else None
-    trainer = Trainer(model, recipe, device, bfloat16=task.bfloat16, capacity=capacity)
-    trainer.load(pairs.images, tokenizer(pairs.captions), task.seed)
-    if task.recorded:
-        trainer.record()
-    ends = [time.perf_counter()]
-    for _ in training(trainer, on_epoch=lambda *_: ends.append(time.perf_counter())):
-        pass
-    save_weights(model, folder / "model.safetensors", config, tokenizer)
+    tokens, capacity = tokenizer(pairs.captions), len(pairs) if task.recorded else None
+    epoch_seconds, losses = [], []
+    for seed in range(task.seed, task.seed + task.models):
+        model = build_model(config, tokenizer, seed)
+        trainer = Trainer(model, recipe, device, bfloat16=task.bfloat16, capacity=capacity)
+        trainer.load(pairs.images, tokens, seed)
+        if task.recorded:
+            trainer.record()
+        ends = [time.perf_counter()]
+        for _ in training(trainer, on_epoch=lambda *_, ends=ends: ends.append(time.perf_counter())):
+            pass
+        save_weights(model, folder / f"model_{seed}.safetensors", config, tokenizer)
+        epoch_seconds += [after - before for before, after in itertools.pairwise(ends)]
+        losses += trainer.mean_losses()
     outcome = Outcome(
-        [after - before for before, after in itertools.pairwise(ends)],
-        trainer.steps_per_epoch * trainer.batch_size,
-        trainer.mean_losses(),
+        epoch_seconds,
+        len(pairs) // task.batch_size * task.batch_size,
+        losses,
         {
             "torch": torch.__version__,
             "open_clip": open_clip.__version__,

@@ -17,8 +17,8 @@ from empirical.benchmarks.training_comparison import (
     Compared,
     compare_trainers,
     make_task,
+    many_models,
     run_ours,
-    side_by_side,
 )
 from empirical.errors import StudyError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LANES = 8
+MODELS = (2, 8)
+"""Trainings, two at once, that are measured end to end beside a single one."""
 SMALL, LARGE = "conv_tower 32 px batch 64", "RN50 224 px batch 128 bf16"
 
 
@@ -78,21 +80,23 @@ def training_parts(folder: Path, choices: Choices) -> Iterator[Part]:
     )
     pattern = write_rendered(folder / "rendered", samples, shards)
     choices.report(f"{samples} rendered pairs of 32 px in {shards} shards")
-    # One thread: small towers gain little from a second one, and OpenMP's threads wait for each other on a busy machine.
     task = make_task(
         folder, "conv_tower", "world", pattern, samples,
-        epochs=epochs, threads=4 if choices.on_a_gpu else 1, device=choices.device, recorded=choices.on_a_gpu,
+        epochs=epochs, device=choices.device, recorded=choices.on_a_gpu,
     )  # fmt: skip
+    threads = (1,) if choices.quick else (4,) if choices.on_a_gpu else (1, 2)
     tried = (0,) if choices.quick else (4, 8) if choices.on_a_gpu else (0, 1, 2)
     small = compare_trainers(
         SMALL, task, folder / "small", choices.trainer,
-        seeds=choices.seeds, workers=choices.workers or tried, report=choices.report,
+        seeds=choices.seeds, threads=threads, workers=choices.workers or tried, report=choices.report,
     )  # fmt: skip
     yield _part(small)
     if choices.on_a_gpu:
         yield _many_at_once(choices, small)
     elif not choices.quick:
-        yield Part([side_by_side(SMALL, small, folder / "side_by_side", choices.trainer, choices.report)])
+        for models in MODELS:
+            place = folder / f"models_{models}"
+            yield Part([many_models(SMALL, small, place, choices.trainer, choices.report, models=models)])
 
 
 def evaluation_part(folder: Path, choices: Choices) -> Part:
@@ -108,7 +112,7 @@ def evaluation_part(folder: Path, choices: Choices) -> Part:
     test_sets = write_test_sets(folder / "test_sets", images)
     choices.report(f"a model trained, {len(test_sets)} test sets of {images} images written")
     evaluation = EvaluationTask(
-        str(folder / "model" / "model.safetensors"), task.config, task.tokenizer, test_sets,
+        str(folder / "model" / f"model_{task.seed}.safetensors"), task.config, task.tokenizer, test_sets,
         device=choices.device, threads=4 if choices.on_a_gpu else 1,
     )  # fmt: skip
     workers = (0,) if choices.quick else (0, 2, 4)
@@ -137,7 +141,7 @@ def large_part(folder: Path, choices: Choices) -> Part:
     choices.report(f"{samples} made-up pairs of 224 px in 8 shards")
     task = make_task(
         folder, "RN50", "open_clip", pattern, samples,
-        epochs=5, batch_size=128, threads=4, device=choices.device, bfloat16=True,
+        epochs=5, batch_size=128, device=choices.device, bfloat16=True,
     )  # fmt: skip
     compared = compare_trainers(
         LARGE,
@@ -145,6 +149,7 @@ def large_part(folder: Path, choices: Choices) -> Part:
         folder / "large",
         choices.trainer,
         seeds=choices.seeds,
+        threads=(4,),
         workers=choices.workers or (8,),
         report=choices.report,
     )
@@ -168,7 +173,9 @@ def _part(compared: Compared) -> Part:
     left_out = ("tokenizer", "shards", "config")
     notes: dict[str, Any] = {
         "task": {name: value for name, value in asdict(compared.task).items() if name not in left_out},
-        "peer_images_per_second_by_workers": {str(number): rate for number, rate in compared.tried.items()},
+        "peer_threads": compared.peer_task.threads,
+        "peer_workers": compared.peer_task.workers,
+        "tried": [asdict(each) for each in compared.tried],
         "ours": [asdict(outcome) for outcome in compared.ours],
         "peer": [asdict(outcome) for outcome in compared.peer],
     }

@@ -29,6 +29,7 @@ class TrainingTask(JsonFile):
         threads: of the process that computes.
         workers: processes of the peer's loader (0: none, the trainer decodes).
         recorded: whether our step is recorded as a CUDA graph.
+        models: how many our process trains, one after the other, with the seeds from `seed` on; the peer's trains one.
     """
 
     config: str
@@ -49,6 +50,7 @@ class TrainingTask(JsonFile):
     threads: int = 1
     workers: int = 0
     recorded: bool = False
+    models: int = 1
 
 
 @dataclass

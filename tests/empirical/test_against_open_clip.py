@@ -143,7 +143,7 @@ def test_our_driver_trains_as_train_does(tmp_path: Path) -> None:
     assert outcome.samples_per_epoch == 128
     assert len(outcome.epoch_seconds) == 2
     assert sum(outcome.epoch_seconds) < outcome.seconds
-    saved, _ = load_model(tmp_path / "ours" / "model.safetensors")
+    saved, _ = load_model(tmp_path / "ours" / "model_3.safetensors")
     for (name, a), b in zip(model.named_parameters(), saved.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4, msg=name)
 
