@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -28,33 +28,21 @@ WAY_OUT = (
 
 
 @dataclass(frozen=True)
-class Tried:
-    """Images per second of a trainer in one arrangement of threads and loader processes (ours has none)."""
-
-    trainer: str
-    threads: int
-    workers: int
-    images_per_second: float
-
-
-@dataclass(frozen=True)
 class Compared:
     """The outcomes of both trainers on one task, seed by seed.
 
     Attributes:
         name: what was trained.
-        task: as our trainer was asked for it.
-        peer_task: the same with the peer's own best threads and workers.
+        task: as it was asked for, with the peer's best number of workers.
         ours, peer: one outcome per seed, in the same order.
-        tried: what each trainer chose from.
+        tried: the peer's images per second by number of workers.
     """
 
     name: str
     task: TrainingTask
-    peer_task: TrainingTask
     ours: list[Outcome]
     peer: list[Outcome]
-    tried: Sequence[Tried] = ()
+    tried: Mapping[int, float]
 
     def losses(self) -> pd.DataFrame:
         """Tidy loss curves of both trainers."""
@@ -134,55 +122,31 @@ def compare_trainers(
     environment: PeerEnvironment,
     *,
     seeds: Sequence[int] = (0,),
-    threads: Sequence[int] = (1,),
     workers: Sequence[int] = (1,),
     report: Callable[[str], None] = print,
 ) -> Compared:
-    """Train by turns, ours and the peer, once for each seed, each with what suits it best on this machine.
+    """Train by turns, ours and the peer, once for each seed, with the peer's best number of workers.
 
-    Ours chooses its threads, the peer threads and loader processes: where there is a choice, each is tried for TRIAL_EPOCHS
-    and the highest rate in steady state is kept.
+    Where there are several numbers to choose from, each is tried for TRIAL_EPOCHS; the highest rate is kept.
 
     Raises:
         StudyError: a side failed; names its log.
     """
-    folder.mkdir(parents=True)
-    task = replace(task, seed=seeds[0])
-    run_theirs = partial(run_peer, environment=environment)
-    ours_in = [replace(task, threads=number) for number in threads]
-    peer_in = [replace(task, threads=number, workers=each) for number in threads for each in workers]
-    task, our_trials = _best("ours", ours_in, run_ours, folder, report)
-    peer_task, peer_trials = _best(PEER, peer_in, run_theirs, folder, report)
+    tried: dict[int, float] = {}
+    if len(workers) > 1:
+        for number in workers:
+            trial = replace(task, workers=number, epochs=TRIAL_EPOCHS, seed=seeds[0])
+            outcome = run_peer(trial, folder / f"trial_{number}", environment)
+            tried[number] = outcome.images_per_second
+            report(f"{PEER}, {number} workers: {tried[number]:,.0f} images/s")
+    task = replace(task, workers=max(tried, key=tried.__getitem__) if tried else workers[0])
     ours, peer = [], []
     for seed in seeds:
         ours.append(run_ours(replace(task, seed=seed), folder / f"ours_{seed}"))
-        report(_describe(f"ours, {_arrangement(task)}", ours[-1]))
-        peer.append(run_theirs(replace(peer_task, seed=seed), folder / f"peer_{seed}"))
-        report(_describe(f"{PEER}, {_arrangement(peer_task)}", peer[-1]))
-    return Compared(name, task, peer_task, ours, peer, our_trials + peer_trials)
-
-
-def _best(
-    trainer: str,
-    tasks: Sequence[TrainingTask],
-    run: Callable[[TrainingTask, Path], Outcome],
-    folder: Path,
-    report: Callable[[str], None],
-) -> tuple[TrainingTask, list[Tried]]:
-    """The task in the arrangement with the highest rate, and all rates; nothing is run where there is no choice."""
-    if len(tasks) == 1:
-        return tasks[0], []
-    tried = []
-    for task in tasks:
-        place = folder / f"trial_{trainer}_{task.threads}_{task.workers}"
-        rate = run(replace(task, epochs=TRIAL_EPOCHS), place).images_per_second
-        tried.append(Tried(trainer, task.threads, task.workers, rate))
-        report(f"{trainer}, {_arrangement(task)}: {rate:,.0f} images/s")
-    return tasks[max(range(len(tasks)), key=lambda i: tried[i].images_per_second)], tried
-
-
-def _arrangement(task: TrainingTask) -> str:
-    return f"threads {task.threads}, workers {task.workers}"
+        report(_describe("ours", ours[-1]))
+        peer.append(run_peer(replace(task, seed=seed), folder / f"peer_{seed}", environment))
+        report(_describe(f"{PEER}, {task.workers} workers", peer[-1]))
+    return Compared(name, task, ours, peer, tried or {task.workers: peer[0].images_per_second})
 
 
 def many_models(

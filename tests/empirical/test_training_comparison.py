@@ -76,7 +76,7 @@ def test_rows_hold_medians_over_seeds_and_the_steady_state_leaves_out_the_first_
     ours = [outcome(1.0, 0.1), outcome(2.0, 0.2), outcome(30.0, 3.0)]
     peer = [outcome(10.0, 1.0), outcome(8.0, 2.0), outcome(9.0, 9.0)]
     task = TrainingTask("c.json", "{}", "s.tar", 500, 32)
-    rows = list(Compared("x", task, task, ours, peer).rows())
+    rows = list(Compared("x", task, ours, peer, {0: 1.0}).rows())
     assert [(r["ours_seconds"], r["peer_seconds"]) for r in rows[:2]] == [(2, 9), (4, 18)]
     assert rows[0]["ratio"] == 4.5
     assert rows[2]["ours_seconds"] == pytest.approx(1000 / 2500)  # 500 images in 0.2 s
