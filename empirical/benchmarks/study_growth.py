@@ -6,6 +6,7 @@ Ours is a run of the largest study and the peer one of the smallest; a ratio bel
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
@@ -90,9 +91,9 @@ def _own_work(options: StudyOptions) -> dict[str, float]:
     tasks = [Task(run.name, _nothing, (study.context, run), run.needs) for run in study.runs]
     found = {
         "runs": float(len(study.runs)),
-        "planning": _seconds(lambda: plan_study(options)),
-        "looking through records": _seconds(lambda: finished_runs(study, lambda message: None)),
-        "listing tasks": _seconds(lambda: tasks_to_do(study, {})),
+        "planning": _median_seconds(lambda: plan_study(options)),
+        "looking through records": _median_seconds(lambda: finished_runs(study, lambda message: None)),
+        "listing tasks": _median_seconds(lambda: tasks_to_do(study, {})),
     }
     outcomes = run_tasks(tasks, jobs=1)
     next(outcomes)  # its worker has started: every study pays for that once
@@ -103,6 +104,11 @@ def _own_work(options: StudyOptions) -> dict[str, float]:
 
 def _nothing(*arguments: object) -> None:
     del arguments
+
+
+def _median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """For what takes milliseconds, where one pause of the machine would be all that is seen."""
+    return median(_seconds(work) for _ in range(repeats))
 
 
 def _seconds(work: Callable[[], object]) -> float:
