@@ -46,7 +46,7 @@ class Arguments:
     out: Path = Path("runs/benchmark_training")
     """Folder for benchmark.csv, the loss curves, two figures and provenance.json."""
     only: tuple[Name, ...] = DEFAULT
-    """Parts to run; large trains RN50 on 224 px images and needs a GPU."""
+    """Parts to run; large trains RN50 on 224 px images, a few minutes for each seed without a GPU."""
     device: str = "cpu"
     """Where models train and are evaluated: cpu, cuda, cuda:1."""
     open_clip_train_path: Path = Path("peers/open_clip_train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,6 @@ from empirical.benchmarks.training_comparison import (
     many_models,
     run_ours,
 )
-from empirical.errors import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LANES = 8
 MODELS = (2, 8)
 """Trainings, two at once, that are measured end to end beside a single one."""
-SMALL, LARGE = "conv_tower 32 px batch 64", "RN50 224 px batch 128 bf16"
+SMALL = "conv_tower 32 px batch 64"
 
 
 @dataclass(frozen=True)
@@ -129,29 +129,27 @@ def evaluation_part(folder: Path, choices: Choices) -> Part:
 
 
 def large_part(folder: Path, choices: Choices) -> Part:
-    """RN50 on 224 px images beside open_clip's trainer, bfloat16 autocast on both sides.
+    """RN50 on 224 px images beside open_clip's trainer: in bfloat16 autocast on a GPU, fewer and in float32 on a CPU.
 
     Args: folder, an empty one for shards, logs and weights.
-    Raises: StudyError without a GPU, or when a trainer fails; names its log.
+    Raises: StudyError when a trainer fails; names its log.
     """
-    if not choices.on_a_gpu:
-        raise StudyError(f"RN50 at 224 px takes hours on {choices.device}: choose --device cuda")
-    samples = 1024
-    pattern = write_made_up(folder / "made_up", samples, 8, image_size=224)
-    choices.report(f"{samples} made-up pairs of 224 px in 8 shards")
+    gpu = choices.on_a_gpu
+    samples, shards, batch, epochs = (
+        (1024, 8, 128, 5) if gpu else (16, 2, 8, 2) if choices.quick else (96, 2, 16, 3)
+    )
+    model, size = ("modified_resnet", 32) if choices.quick and not gpu else ("RN50", 224)
+    pattern = write_made_up(folder / "made_up", samples, shards, image_size=size)
+    choices.report(f"{samples} made-up pairs of {size} px in {shards} shards")
+    # One thread for each core: large convolutions divide well.
     task = make_task(
-        folder, "RN50", "open_clip", pattern, samples,
-        epochs=5, batch_size=128, threads=4, device=choices.device, bfloat16=True,
+        folder, model, "open_clip", pattern, samples,
+        epochs=epochs, batch_size=batch, threads=4 if gpu else os.cpu_count() or 1, device=choices.device, bfloat16=gpu,
     )  # fmt: skip
     compared = compare_trainers(
-        LARGE,
-        task,
-        folder / "large",
-        choices.trainer,
-        seeds=choices.seeds,
-        workers=choices.workers or (8,),
-        report=choices.report,
-    )
+        f"{model} {size} px batch {batch}{' bf16' if gpu else ''}", task, folder / "large", choices.trainer,
+        seeds=choices.seeds, workers=choices.workers or ((8,) if gpu else (0,)), report=choices.report,
+    )  # fmt: skip
     return _part(compared)
 
 
