@@ -14,20 +14,20 @@ Examples:
 """
 
 import os
-import sys
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
+from empirical.command import Command, print_next, print_written
+from empirical.options import Device, NamedPaths, NamedShards
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Train a CLIP on a mixture of sources, streamed from their shards."""
 
-    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")]
+    source: NamedShards
     """A source; repeat. SHARDS: plain .tar shards (a folder, a glob, a range {000..099}), or the folder of a shard index."""
     mixture: str = ""
     """Shares, such as a:0.25+b:0.75 (default: equal shares of all sources)."""
@@ -65,12 +65,9 @@ class Arguments:
     """Threads suit photographs, processes small images."""
     checkpoint_every: int = 500
     """Steps between checkpoints; there is one after each epoch as well."""
-    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
-        field(default=())
-    )
+    test_set: NamedPaths = ()
     """A test set for the trained model; repeat. As in evaluate.py; more can be added after the training is finished."""
-    device: str = "auto"
-    """cpu, cuda, or auto (a GPU where there is one)."""
+    device: Device = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
     threads: int = 0
@@ -79,27 +76,6 @@ class Arguments:
     """Folder for the sources' indexes, which trainings may share (default: OUT/indexes)."""
     out: Path = Path("runs/train_stream")
     """Folder of this training: model.safetensors, account.csv, loss.csv, loss.png, accuracies.csv, provenance.json."""
-
-
-def main(arguments: Arguments) -> int:
-    """Train, evaluate, say what is next; returns the exit status."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError, TrainingError
-
-    try:
-        run(arguments)
-    except (DataError, StudyError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
 
 
 def run(arguments: Arguments) -> None:
@@ -167,21 +143,26 @@ def run(arguments: Arguments) -> None:
                 f"{row['test_set']:28s} {row['num_classes']:7d} {row['num_images']:8d}   {row['accuracy']:7.2%} "
                 f"[{row['accuracy_low']:.2%}, {row['accuracy_high']:.2%}]  {row['dprime']:6.3f}"
             )
-    say("\nWritten:")
     files = ("model.safetensors", "account.csv", "loss.csv", "loss.png", "accuracies.csv", "provenance.json")
-    for path in (out / name for name in files):
-        if path.exists():
-            say(f"  {path}")
+    print_written(path for path in (out / name for name in files) if path.exists())
     if len(test_sets) > 1 and len(options.shares) == 1:
-        say(
-            f"Next: with such a table for each source, joined: python experiments/predict_mixtures.py {out / 'accuracies.csv'}"
+        print_next(
+            f"python experiments/predict_mixtures.py {out / 'accuracies.csv'}",
+            "with such a table for each source, joined",
         )
     else:
-        say(
-            f"Next: python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
+        print_next(
+            f"python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
             "--test-set sketch=PATH"
         )
 
 
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped="the same command goes on from the last checkpoint",
+)
+
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()
