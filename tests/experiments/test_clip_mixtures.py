@@ -104,13 +104,13 @@ def test_killed_and_started_again_gives_the_same_tables(tmp_path: Path) -> None:
         process = subprocess.Popen(
             command(*TINY, "--out", str(killed)), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL
         )
-        known = len(list((killed / "records").glob("*.json")))
+        known = len(list((killed / "records").glob("[!.]*.json")))
         deadline = time.monotonic() + 120
-        while len(list((killed / "records").glob("*.json"))) < known + 2 and time.monotonic() < deadline:
+        while len(list((killed / "records").glob("[!.]*.json"))) < known + 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    finished = {path: path.stat().st_mtime_ns for path in (killed / "records").glob("*.json")}
+    finished = {path: path.stat().st_mtime_ns for path in (killed / "records").glob("[!.]*.json")}
     assert len(finished) >= 4
     study(*TINY, "--out", str(killed))
     for path, time_ns in finished.items():
