@@ -169,7 +169,7 @@ def test_unknown_figures_and_folders_are_named(monkeypatch, capsys) -> None:
     assert run_main(monkeypatch, "--only", "moon") == 2
     assert "no figure 'moon'" in capsys.readouterr().err
     assert run_main(monkeypatch, "--records", "clip_mixtures") == 2
-    assert "write NAME=FOLDER" in capsys.readouterr().err
+    assert "write --records NAME=FOLDER" in capsys.readouterr().err
 
 
 def test_macros_are_letters_and_captions_are_escaped(tmp_path: Path) -> None:
