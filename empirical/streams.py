@@ -22,6 +22,7 @@ from jaxtyping import Integer, UInt8
 
 from empirical.errors import DataError, StudyError
 from empirical.indexed_reader import DecodedBatch, decode_batch
+from empirical.interruption import leave_stopping_to_parent
 from empirical.plan import Draw, Shares
 from empirical.scheduler import start_worker
 from empirical.shard_index import Location, ShardIndex
@@ -30,6 +31,11 @@ from empirical.stream_order import chunked_shuffle, drawn_rows, later_occurrence
 
 _STAND_INS = 100  # samples tried in place of an unreadable one before its source counts as unusable
 _BATCHES_AHEAD = 2  # per worker
+
+
+def _start_decoder() -> None:
+    start_worker(1)
+    leave_stopping_to_parent()
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ class SampleStream:
         if self.workers and self._pool is None:
             if self.worker_kind == "processes":
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self.workers, context, start_worker, (1,))
+                self._pool = ProcessPoolExecutor(self.workers, context, _start_decoder)
             else:
                 self._pool = ThreadPoolExecutor(self.workers, "decode")
         pool = self._pool
