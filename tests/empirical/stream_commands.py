@@ -1,5 +1,7 @@
 """The command `python experiments/train_stream.py` on two small sources, for the tests that stop, kill and compare it."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -7,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import tyro
 from safetensors.torch import load_file
 from shard_cases import coloured, image_file, make_source, write_tar
 
 from empirical.faults import VARIABLE
 from empirical.shards import write_test_set
 from empirical.world import render_test_set
+from experiments.train_stream import Arguments, main
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "experiments" / "train_stream.py"
@@ -54,6 +58,17 @@ def run(arguments: list[str], launcher: tuple[str, ...] = (), kill_at: str = "")
     process = start(arguments, launcher, kill_at)
     said, _ = process.communicate(timeout=300)
     return process.returncode, said
+
+
+def run_here(arguments: list[str]) -> tuple[int, str]:
+    """The same in this process, which has its imports behind it."""
+    said = io.StringIO()
+    threads = torch.get_num_threads()
+    try:
+        with contextlib.redirect_stdout(said):
+            return main(tyro.cli(Arguments, args=arguments)), said.getvalue()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def same_results(a: Path, b: Path) -> None:
