@@ -19,8 +19,8 @@ LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "REQUEUED")
 """States in which the job is not to blame."""
 
 
-STOPPED = "143:0"
-"""Exit code of a job that got SIGTERM, wrote what it had and went; whoever cancels a job leaves another state."""
+_STOPPED = ("143:0", "15:0", "0:15")
+"""Exit codes of a job that SIGTERM ended before SLURM did, as in the grace time of a preemption. scancel leaves another state."""
 
 _KILLED = ("0:9", "9:0", "137:0")
 """Exit codes of a step that got SIGKILL: its own, srun's, and a shell's that waits for srun."""
@@ -46,7 +46,7 @@ class JobEnd:
     @property
     def is_lost(self) -> bool:
         """Whether the same job might well succeed elsewhere."""
-        return self.state in LOST or (self.state == "FAILED" and self.exit_code == STOPPED)
+        return self.state in LOST or (self.state == "FAILED" and self.exit_code in _STOPPED)
 
     def reason(self, number: str, *, timeout_min: int) -> str:
         """Why it has no result, and the way out."""

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,10 @@ TASK = "training"
 class StreamSlurmOptions(SlurmOptions):
     """How a training from a stream becomes a SLURM job."""
 
+    gpus_per_run: int = 0
+    """GPUs of each job; each trains with a process of its own, 0 trains on CPU cores."""
+    cpus_per_run: int = 0
+    """CPU cores of each job, dealt to its processes evenly. Default: what --threads and --workers of each of them need."""
     nodes_per_run: int = 1
     """Nodes of each job; its processes, GPUs, cores and memory are dealt to them evenly."""
     processes_per_run: int = 0
@@ -59,11 +63,12 @@ class StreamSlurmOptions(SlurmOptions):
             raise StudyError(
                 f"--slurm.processes-per-run {self.processes}: a process trains on one GPU, and there are {self.gpus_per_run}"
             )
-        for name, count in (("processes", self.processes), ("cores", self.cpus_per_run)):
-            if count % (self.nodes_per_run if name == "processes" else self.processes):
-                raise StudyError(
-                    f"{count} {name} cannot be dealt evenly to {self.nodes_per_run} nodes and {self.processes} processes"
-                )
+        for count, what, parts, among in (
+            (self.processes, "processes", self.nodes_per_run, "nodes"),
+            (self.cpus_per_run, "cores", self.processes, "processes"),
+        ):
+            if count % parts:
+                raise StudyError(f"--slurm: {count} {what} cannot be dealt evenly to {parts} {among}")
         if self.notice_seconds >= 60 * self.timeout_min:
             raise StudyError(
                 f"--slurm.notice-seconds {self.notice_seconds}: must be less than the {self.timeout_min} minutes of a job"
@@ -74,7 +79,7 @@ class StreamSlurmOptions(SlurmOptions):
         given = super().parameters(name, threads)
         given |= {
             "nodes": self.nodes_per_run,
-            "tasks_per_node": self.processes // self.nodes_per_run,
+            "ntasks_per_node": self.processes // self.nodes_per_run,
             "signal_delay_s": self.notice_seconds,
             # A process that fails must not leave the others waiting for it until the time limit.
             "srun_args": ["--kill-on-bad-exit=1"],
@@ -105,19 +110,20 @@ def train_on_slurm(
         raise StudyError(
             f"a batch of {run.options.recipe.batch_size} cannot be dealt to {slurm.processes} processes: choose a multiple"
         )
+    cores = slurm.cpus_per_run or slurm.processes * (max(1, run.threads) + run.options.workers)
+    slurm = replace(slurm, cpus_per_run=cores)
     with exclusive(run.out / "slurm"):
         logs = _Logs(run.out / "slurm", say)
         outcomes = run_tasks_on_slurm(
             [Task(TASK, train_in_job, (run, slurm.timeout_min))],
             slurm=slurm, folder=run.out, threads=max(1, run.threads), say=say, on_look=logs.tell,
         )  # fmt: skip
-        for outcome in outcomes:
-            logs.tell_rest()
-            if outcome.failure is not None:
-                raise StudyError(f"{outcome.failure}; what it printed: {run.out / 'slurm' / 'jobs'}")
-            table = (outcome.value or {}).get("accuracies")
-            return None if table is None else pd.DataFrame(table)
-    return None
+        (outcome,) = outcomes  # to its end: a generator that is dropped cancels the job
+        logs.tell_rest()
+    if outcome.failure is not None:
+        raise StudyError(f"{outcome.failure}; what it printed: {run.out / 'slurm' / 'jobs'}")
+    table = (outcome.value or {}).get("accuracies")
+    return None if table is None else pd.DataFrame(table)
 
 
 class _Logs:

@@ -178,8 +178,8 @@ def stream_run(arguments: Arguments) -> "StreamRun":
     on_cluster, threads = arguments.executor == "slurm", arguments.threads
     if on_cluster and "RANK" in os.environ:
         raise StudyError("--executor slurm starts the processes itself: leave torchrun away")
-    if on_cluster and not threads:  # as many as the job has cores for, rather than as this machine has
-        threads = max(1, arguments.slurm.cpus_per_run // arguments.slurm.processes)
+    if on_cluster and not threads:  # what the job's cores leave to each process beside its decoders
+        threads = max(1, arguments.slurm.cpus_per_run // arguments.slurm.processes - arguments.workers)
     sources = named_paths("--source", arguments.source)
     equal = tuple((name, 1 / len(sources)) for name in sources)
     device = arguments.slurm.device(arguments.device) if on_cluster else default_device(arguments.device)
