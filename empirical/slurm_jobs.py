@@ -19,8 +19,9 @@ LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "REQUEUED")
 """States in which the job is not to blame."""
 
 
-_STOPPED = ("143:0", "15:0", "0:15")
-"""Exit codes of a job that SIGTERM ended before SLURM did, as in the grace time of a preemption. scancel leaves another state."""
+_STOPPED = ("143:0", "15:0", "0:15", "140:0", "12:0", "0:12")
+"""Exit codes of a job that SIGTERM ended before SLURM did, as in the grace time of a preemption, or SIGUSR2, the notice before
+the time limit, while it was still importing. scancel leaves another state."""
 
 _KILLED = ("0:9", "9:0", "137:0")
 """Exit codes of a step that got SIGKILL: its own, srun's, and a shell's that waits for srun."""

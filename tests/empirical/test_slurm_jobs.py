@@ -154,6 +154,7 @@ def test_the_journal_survives_and_a_damaged_one_is_empty(tmp_path: Path) -> None
         (JobEnd("NODE_FAIL", "1:0", "n2"), "was lost again and again (NODE_FAIL)", True),
         (JobEnd("PREEMPTED", "0:15", "n2"), "(PREEMPTED)", True),
         (JobEnd("FAILED", "15:0", "n2"), "was lost again and again (FAILED)", True),
+        (JobEnd("FAILED", "12:0", "n2"), "was lost again and again (FAILED)", True),
         (JobEnd("FAILED", "1:0", "n1", "ImportError: x"), "FAILED (exit code 1:0) without a result: ImportError: x", False),
         (JobEnd(), "accounting does not say why", False),
     ],
