@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empirical.errors import StudyError
-from empirical.scheduler import THREAD_VARIABLES
 from empirical.slurm_jobs import (
     Job,
     Journal,
@@ -29,6 +28,7 @@ from empirical.slurm_jobs import (
     why_it_ended,
 )
 from empirical.task_graph import Outcome, Task, TaskGraph
+from empirical.workers import THREAD_VARIABLES
 
 EXECUTORS = ("local", "slurm")
 

@@ -3,14 +3,12 @@
 Use `best_shares`. Most of a solve is the convex solver's own bookkeeping, so draws are shared out to spawned processes.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import numpy as np
 from jaxtyping import Float
 
+from empirical.workers import WorkerPool, usable_cores
 from theory.portfolio import best_mixture_from_statistics
 from theory.source_statistics import SourceStatistics
 
@@ -32,8 +30,7 @@ def best_shares(
     """
     if not problems:
         return np.empty((0, 0))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or max(1, min(cores, len(problems) // WORTH_A_PROCESS))
+    workers = workers or max(1, min(usable_cores(), len(problems) // WORTH_A_PROCESS))
     if workers == 1:
         shares = []
         for done, problem in enumerate(problems):
@@ -43,7 +40,7 @@ def best_shares(
     size = max(1, min(50, len(problems) // (4 * workers)))
     parts = [problems[i : i + size] for i in range(0, len(problems), size)]
     found: list[np.ndarray] = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with WorkerPool(workers) as pool:
         for part in pool.map(_solve_all, parts):
             found += part
             on_progress(len(found), len(problems))

@@ -9,17 +9,18 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from empirical.errors import StudyError
 from empirical.execution import StudyContext, execute_run, load_test_sets, prepare_run, write_run
 from empirical.plan import RunSpec
 from empirical.running import Mark
-from empirical.scheduler import QUEUED, Outcome, Task, thread_environment, worker_pool
+from empirical.scheduler import QUEUED, Outcome, Task
 from empirical.task_graph import TaskGraph
 from empirical.tokenizer import from_json
 from empirical.watchdog import Watchdog
+from empirical.workers import WorkerPool, limit_threads, thread_environment
 
 GATHERING_THREADS, WRITING_THREADS = 2, 4
 IDLE_SECONDS = 2e-4
@@ -45,7 +46,7 @@ def run_tasks_on_device(
     runs = [task for task in tasks if trains_on_device(task)]
     capacity = max((sum(draw.count for draw in task.arguments[1].draws) for task in runs), default=0)
     with thread_environment(threads):
-        pool = worker_pool(jobs, threads)
+        pool = WorkerPool(jobs, limit_threads, (threads,))
         gathering = ThreadPoolExecutor(GATHERING_THREADS, "gather")
         writing = ThreadPoolExecutor(WRITING_THREADS, "write")
         on_pool: dict[Future[Any], Task] = {}
@@ -111,12 +112,12 @@ def run_tasks_on_device(
                         yield graph.failed(task, error) if error else graph.finished(task, future.result())
                 if broken:
                     pool.shutdown(wait=True, cancel_futures=True)
-                    pool = worker_pool(jobs, threads)
+                    pool = WorkerPool(jobs, limit_threads, (threads,))
                 if not served:
                     time.sleep(IDLE_SECONDS)
                     silent += IDLE_SECONDS
         except BaseException:
-            _terminate(pool)
+            pool.stop()
             raise
         finally:
             for mark in marks.values():
@@ -136,8 +137,3 @@ def _lanes(context: StudyContext, capacity: int, num_lanes: int) -> Any:
 def _write(context: StudyContext, spec: RunSpec, run: Any) -> dict[str, Any]:
     trained = (run.weights, run.prepared)
     return write_run(context, spec, run.logits, run.details, run.seconds, trained=trained)
-
-
-def _terminate(pool: ProcessPoolExecutor) -> None:
-    for process in list((pool._processes or {}).values()):
-        process.terminate()

@@ -19,10 +19,9 @@ from empirical.shards import (
     IMAGE_SUFFIXES,
     SHARD_SUFFIXES,
     UnreadableSample,
+    class_label,
     decode_image,
-    decode_text,
     expand_shards,
-    member,
     read_samples,
     sample_image,
 )
@@ -145,26 +144,18 @@ def _from_shards(
             "(one class name per line, line k naming label k, counted from 0)"
         )
 
+    known = f"the classes known from {_CLASS_NAMES}; give every class a line"
+
     def images() -> Iterator[tuple[np.ndarray, int, str]]:
         for path in shards:
             for sample in read_samples(path, account):
                 try:
-                    data = member(sample, ("cls",))
-                    if data is None:
-                        raise UnreadableSample("no label (.cls)")
-                    text = decode_text(data, "label")
-                    if not (text.isascii() and text.isdigit()):
-                        raise UnreadableSample("label is not a whole number")
+                    label = class_label(sample, len(names), path, known)
                     image = sample_image(sample, image_size)
                 except UnreadableSample as reason:
                     account.skip(str(reason), f"{path}: {sample['__key__']}")
                     continue
-                if len(text) > 9 or int(text) >= len(names):
-                    raise DataError(
-                        f"{path}: {sample['__key__']}: label {text[:12]} is outside 0..{len(names) - 1}, the classes known "
-                        f"from {_CLASS_NAMES}; give every class a line"
-                    )
-                yield image, int(text), sample["__key__"]
+                yield image, label, sample["__key__"]
 
     return names, images()
 

@@ -35,7 +35,7 @@ from empirical.shards import (
     IMAGE_SUFFIXES,
     SHARD_SUFFIXES,
     UnreadableSample,
-    decode_text,
+    class_label,
     expand_shards,
     member,
     read_samples,
@@ -260,14 +260,4 @@ def _labelled(sample: dict, num_classes: int, shard: str) -> tuple[bytes, int]:
     image = member(sample, IMAGE_SUFFIXES)
     if image is None:
         raise UnreadableSample(f"no image (.{', .'.join(IMAGE_SUFFIXES)})")
-    data = member(sample, ("cls",))
-    if data is None:
-        raise UnreadableSample("no label (.cls)")
-    text = decode_text(data, "label")
-    if not (text.isascii() and text.isdigit()):
-        raise UnreadableSample("label is not a whole number")
-    if len(text) > 9 or int(text) >= num_classes:
-        raise DataError(
-            f"{shard}: {sample['__key__']}: label {text[:12]} is outside 0..{num_classes - 1}, the classes of this set"
-        )
-    return image, int(text)
+    return image, class_label(sample, num_classes, shard, "the classes of this set")

@@ -33,7 +33,7 @@ from empirical.published_baselines import (
     is_baseline_group,
     judged_means,
 )
-from empirical.records import write_atomically
+from empirical.records import write_text
 from empirical.reported_numbers import (
     CHECKPOINT_GROUPS,
     CHECKPOINT_SOURCE,
@@ -147,7 +147,7 @@ def write_report(
     for name, each in tables.items():
         write_table(each, out / name)
         written.append(out / name)
-    write_atomically(out / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
+    write_text(out / "summary.txt", summary + "\n")
     written.append(out / "summary.txt")
     shown = plain[[not is_baseline_group(str(group)) for group in plain["sources"]]]
     written += draw_published(

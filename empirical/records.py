@@ -4,6 +4,7 @@ Use `write_json` for anything that must never be seen half-written, `load_record
 `environment` for the versions and the machine that go into each of them.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -18,10 +19,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from empirical import faults
 from empirical.errors import StudyError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PACKAGES = (
     "quality-not-quantity",
@@ -99,10 +103,14 @@ def remove_leftovers(folder: Path, *, older_than: float = 86_400.0) -> int:
     return removed
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, atomically; NaN and infinity are refused because JSON has no word for them."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -177,6 +185,28 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "device_name": name,
         "cores": os.cpu_count(),
     }
+
+
+def load_average() -> dict[str, list[float]]:
+    """How busy this machine is, for records of times: `load_average` over 1, 5 and 15 minutes; empty where no system tells."""
+    if not hasattr(os, "getloadavg"):
+        return {}
+    return {"load_average": [round(load, 2) for load in os.getloadavg()]}
+
+
+def write_provenance(
+    folder: Path, arguments: "DataclassInstance", seconds: float, device: str = "cpu", **more: Any
+) -> Path:
+    """Write provenance.json: what the numbers in a command's `folder` depend on; returns its path.
+
+    Its keys are `config` (all of the command's arguments), `seconds` that it took, those of `environment` and `more`, and `seed`
+    where the command has one.
+    """
+    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
+    seed = {"seed": config["seed"]} if "seed" in config else {}
+    path = folder / "provenance.json"
+    write_json(path, {"config": config, **seed, "seconds": round(seconds, 1), **environment(device), **more})
+    return path
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
 from empirical.filter_prediction import filtering_table, predict_filtering
 from empirical.prediction import mixture_shares, predict_mixtures
-from empirical.records import environment, read_json, write_atomically, write_json
+from empirical.records import environment, read_json, write_json, write_text
 from empirical.robustness import fit_trends
 from empirical.scoring import score_rules
 from empirical.study_folder import StudyFolder
@@ -79,7 +79,7 @@ def write_results(
         draw_predictions_vs_measurements(*tables, folder / "first_pair", reference=reference)
     summary = format_summary(accuracies, trends, predictions, scores, reference=reference)
     summary += skipped_text(data_accounts(folder))
-    write_atomically(folder / "summary.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8"))
+    write_text(folder / "summary.txt", summary + "\n")
     write_json(folder / "provenance.json", provenance(study, ordered, failures))
     return StudyResults(accuracies, trends, predictions, scores, summary, failures)
 

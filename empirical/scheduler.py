@@ -4,62 +4,20 @@ Workers are spawned, never forked (JAX and PyTorch keep threads that do not surv
 of threads: two models side by side with one thread each train faster than one model on two threads.
 """
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for
 from typing import Any
 
 from empirical.task_graph import Outcome, Task, TaskGraph
+from empirical.workers import WorkerPool, limit_threads, thread_environment
 
 __all__ = ["Outcome", "Task", "run_tasks"]
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 DEAD_WORKER = "its worker process died (killed, or out of memory)"
 
 QUEUED = 2
 """Tasks handed out beyond the number of workers, so that none waits while the caller draws a figure."""
-
-
-@contextmanager
-def thread_environment(threads: int) -> Iterator[None]:
-    """Thread limits that processes started inside inherit."""
-    # OpenMP reads its thread count when it loads, before any code of ours runs in a worker: children inherit it.
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait_for([parent.sentinel])
-    os._exit(1)
-
-
-def start_worker(threads: int) -> None:
-    """What a spawned worker does first: end with its parent, leave Ctrl-C to it, compute with so many threads."""
-    import signal
-
-    import torch
-
-    # A killed parent cannot end its workers, and one that went on would write into the folder of the next start.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Ctrl-C reaches the whole process group; the parent alone decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
 
 
 def run_tasks(
@@ -74,7 +32,7 @@ def run_tasks(
     graph = TaskGraph(tasks, done)
     suspects: list[Task] = []
     with thread_environment(threads):
-        pool = worker_pool(jobs, threads)
+        pool = WorkerPool(jobs, limit_threads, (threads,))
         running: dict[Future[Any], Task] = {}
         alone = False
         try:
@@ -106,7 +64,7 @@ def run_tasks(
                     lost = list(running.values())
                     running.clear()
                     pool.shutdown(wait=True, cancel_futures=True)
-                    pool = worker_pool(jobs, threads)
+                    pool = WorkerPool(jobs, limit_threads, (threads,))
                     if alone:
                         for task in lost:
                             yield graph.failed(task, DEAD_WORKER)
@@ -114,14 +72,7 @@ def run_tasks(
                         suspects += lost
         except BaseException:
             # Stopped (Ctrl-C, or the caller gave up): what runs now runs again at the next start.
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            pool.stop()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def worker_pool(jobs: int, threads: int) -> ProcessPoolExecutor:
-    """Spawned workers with a fixed number of threads each."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker, initargs=(threads,))

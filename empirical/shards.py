@@ -303,6 +303,25 @@ def sample_caption(sample: Sample) -> str:
     return _caption(sample, _metadata(sample))
 
 
+def class_label(sample: Sample, num_classes: int, shard: str | Path, classes: str) -> int:
+    """The label (.cls) of a sample: a whole number below `num_classes`.
+
+    Raises: UnreadableSample for none, or one that is no number; DataError for one outside the classes, which are wrong for the
+        whole set then: `classes` says what they are and what to do.
+    """
+    data = member(sample, ("cls",))
+    if data is None:
+        raise UnreadableSample("no label (.cls)")
+    text = decode_text(data, "label")
+    if not (text.isascii() and text.isdigit()):
+        raise UnreadableSample("label is not a whole number")
+    if len(text) > 9 or int(text) >= num_classes:
+        raise DataError(
+            f"{shard}: {sample['__key__']}: label {text[:12]} is outside 0..{num_classes - 1}, {classes}"
+        )
+    return int(text)
+
+
 def sample_image(sample: Sample, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
     """The sample's decoded image; raises UnreadableSample when it has none or PIL cannot read it."""
     data = member(sample, IMAGE_SUFFIXES)

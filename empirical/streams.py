@@ -8,10 +8,9 @@ processes. A sample that cannot be read is replaced by another one of the same d
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,17 +23,17 @@ from empirical.errors import DataError, StudyError
 from empirical.indexed_reader import DecodedBatch, decode_batch
 from empirical.interruption import leave_stopping_to_parent
 from empirical.plan import Draw, Shares
-from empirical.scheduler import start_worker
 from empirical.shard_index import Location, ShardIndex
 from empirical.stream_account import SourceAccount, StreamAccount
 from empirical.stream_order import chunked_shuffle, drawn_rows, later_occurrences, mixture_draws, seeded_order
+from empirical.workers import WorkerPool, limit_threads
 
 _STAND_INS = 100  # samples tried in place of an unreadable one before its source counts as unusable
 _BATCHES_AHEAD = 2  # per worker
 
 
 def _start_decoder() -> None:
-    start_worker(1)
+    limit_threads(1)
     leave_stopping_to_parent()
 
 
@@ -215,8 +214,7 @@ class SampleStream:
     def _submit(self) -> Callable[[np.ndarray], Future[DecodedBatch]]:
         if self.workers and self._pool is None:
             if self.worker_kind == "processes":
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self.workers, context, _start_decoder)
+                self._pool = WorkerPool(self.workers, _start_decoder)
             else:
                 self._pool = ThreadPoolExecutor(self.workers, "decode")
         pool = self._pool

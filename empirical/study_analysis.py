@@ -26,7 +26,7 @@ from empirical.measured_sources import NUM_DRAWS, sources_by_size
 from empirical.output_mixing import measure_ensembles
 from empirical.output_vs_input import compare_with_input, summarise_output_mixing
 from empirical.places import predict_places
-from empirical.records import load_records, write_atomically
+from empirical.records import load_records, write_text
 from empirical.robustness import shifts
 from empirical.study_folder import StudyFolder
 from empirical.study_robustness import study_effective_robustness
@@ -158,9 +158,7 @@ def analyse_study(
 
         draw_diagnosis(tables["diagnosis"], folder.path / "diagnosis")
     summary = analysis_text(tables)
-    write_atomically(
-        folder.path / "analysis.txt", lambda path: path.write_text(summary + "\n", encoding="utf-8")
-    )
+    write_text(folder.path / "analysis.txt", summary + "\n")
     return Analysis(tables, tuple(notes), summary)
 
 

@@ -14,7 +14,7 @@ from empirical.errors import DataError, StudyError
 from empirical.execution import StudyContext
 from empirical.plan import Design, RunSpec, Shares, plan_runs, samples_needed
 from empirical.presets import PRESETS, Preset, preset_for_sources
-from empirical.records import write_atomically
+from empirical.records import write_text
 from empirical.scheduler import Task
 from empirical.shard_index import is_index, load_index
 from empirical.shards import expand_shards
@@ -282,7 +282,7 @@ def prepare_tokenizer(context: StudyContext) -> None:
                 captions += load_pairs(folder).captions[:CAPTION_SAMPLE]
     length = context_length(load_config(context.model)) if kind == "world" else WEB_CONTEXT_LENGTH
     text = build_tokenizer(kind, captions=captions, context_length=length).to_json()
-    write_atomically(context.folder / "tokenizer.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(context.folder / "tokenizer.json", text)
 
 
 def describe_plan(study: Study) -> Sequence[tuple[str, int, int]]:

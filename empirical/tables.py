@@ -53,6 +53,7 @@ def accuracies_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, atomically; floats keep 9 significant digits."""
-    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.9g"))
+def write_table(table: pd.DataFrame, path: Path, digits: int | None = 9) -> None:
+    """Write a table as CSV, atomically; floats keep so many significant digits (None: all)."""
+    form = None if digits is None else f"%.{digits}g"
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False, float_format=form))

@@ -13,15 +13,13 @@ Examples:
     python experiments/benchmark_theory.py --quick --out runs/benchmark_quick
 """
 
-import dataclasses
 import os
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import tyro
+from empirical.command import Command, print_next, print_written
+from empirical.options import check_at_least
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,46 +46,25 @@ class Arguments:
     """Small problems and one turn: shows that everything runs; the times mean nothing."""
 
 
-def main() -> int:
-    """Parse, run, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    try:
-        run(arguments)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
-
-
 def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     """Measure, write, draw, summarise; returns the tables by name.
 
     Raises:
-        ValueError: fewer than one turn, or no part.
+        StudyError: fewer than one turn, or no part.
     """
     import pandas as pd
 
-    from empirical.records import write_atomically
+    from empirical.errors import StudyError
+    from empirical.tables import write_table
+    from empirical.work_progress import TimedLines
     from theory.benchmarks.figure import draw_benchmark
     from theory.benchmarks.pairs import PAIRS, measure
     from theory.benchmarks.tables import memory_table, scaling_table
 
-    if arguments.repeats < 1:
-        raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
+    check_at_least(arguments, repeats=1)
     if not arguments.only:
-        raise ValueError(f"--only needs at least one of {', '.join(PARTS)}")
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:4.0f} s] {text}", flush=True)
-
+        raise StudyError(f"--only needs at least one of {', '.join(PARTS)}")
+    lines = TimedLines()
     rows: list[dict[str, Any]] = []
     first_calls: dict[str, dict[str, Any]] = {}
     missed: list[str] = []
@@ -98,7 +75,7 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
             row, first = measure(pair, 1 if arguments.quick else arguments.repeats)
             rows.append(row)
             first_calls.setdefault(pair.function, first)  # later ones of the same function compile nothing
-            say(describe(row))
+            lines.say(describe(row))
             if pair.aim is not None and row["ratio"] < pair.aim:
                 missed.append(
                     f"{pair.name}: {row['ratio']:.3g} of {pair.aim:g} times as fast as {pair.peer_name}"
@@ -108,21 +85,21 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
         tables["benchmark"] = pd.DataFrame(rows, columns=COLUMNS)
         tables["compile"] = pd.DataFrame(list(first_calls.values()))
     if "scaling" in arguments.only:
-        say("cost over n and d")
+        lines.say("cost over n and d")
         tables["scaling"] = scaling_table(arguments.seed, arguments.quick)
     if "memory" in arguments.only:
-        say("peak memory in fresh processes")
+        lines.say("peak memory in fresh processes")
         tables["memory"] = memory_table(arguments.quick)
     paths = []
     for name, table in tables.items():
         paths.append(arguments.out / f"{name}.csv")
-        write_atomically(paths[-1], lambda path, table=table: table.to_csv(path, index=False))
+        write_table(table, paths[-1], digits=None)
     paths += draw_benchmark(tables, arguments.out / "benchmark")
-    seconds = time.monotonic() - started
-    paths.append(write_provenance(arguments, seconds))
+    seconds = lines.seconds
+    paths.append(keep_provenance(arguments, seconds))
     print(summary(tables, missed, seconds))
-    print("\nWritten:\n" + "\n".join(f"  {path}" for path in paths))
-    print(f"\nNext: {NEXT_COMMAND}   (what the speed is for)")
+    print_written(paths)
+    print_next(NEXT_COMMAND, "what the speed is for")
     return tables
 
 
@@ -144,25 +121,25 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def write_provenance(arguments: Arguments, seconds: float) -> Path:
+def keep_provenance(arguments: Arguments, seconds: float) -> Path:
     """Write what the numbers depend on: config, versions, device, cores, load, and the time they took."""
     import importlib.metadata
 
     import jax
 
-    from empirical.records import environment, write_json
+    from empirical.records import load_average, versions, write_provenance
     from theory.learners_batches import available_cores
 
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
-    record = environment(str(jax.devices()[0].platform))
-    record["versions"]["scikit-learn"] = importlib.metadata.version("scikit-learn")
-    record["cores_used"] = available_cores()
-    record["threads_set"] = {k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")}
-    if hasattr(os, "getloadavg"):
-        record["load_average"] = [round(load, 2) for load in os.getloadavg()]
-    path = arguments.out / "provenance.json"
-    write_json(path, {"config": config, "seed": arguments.seed, "seconds": round(seconds, 1), **record})
-    return path
+    return write_provenance(
+        arguments.out,
+        arguments,
+        seconds,
+        str(jax.devices()[0].platform),
+        versions={**versions(), "scikit-learn": importlib.metadata.version("scikit-learn")},
+        cores_used=available_cores(),
+        threads_set={k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")},
+        **load_average(),
+    )
 
 
 def summary(tables: "dict[str, pd.DataFrame]", missed: list[str], seconds: float) -> str:
@@ -198,5 +175,7 @@ def summary(tables: "dict[str, pd.DataFrame]", missed: list[str], seconds: float
     return "\n".join([*lines, f"Done in {seconds:.0f} s"])
 
 
+main = Command(Arguments, run, __doc__, stopped="nothing was written", expected=(ValueError,))
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

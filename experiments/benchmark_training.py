@@ -19,17 +19,15 @@ Examples:
     python experiments/benchmark_training.py --quick --out runs/benchmark_quick
 """
 
-import dataclasses
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import tyro
+from empirical.command import Command, print_next, print_written
+from empirical.options import check_at_least
 
 if TYPE_CHECKING:
     from empirical.benchmarks.training_parts import Choices, Part
@@ -71,40 +69,21 @@ class Arguments:
     """As little as shows that everything runs; the times mean nothing."""
 
 
-def main() -> int:
-    """Parse, run, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    try:
-        return run(arguments)
-    except (ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; what was measured before is in the tables", file=sys.stderr)
-        return 130
-
-
 def run(arguments: Arguments) -> int:
     """Measure part by part, write after each; 0, or 1 when a part could not be measured.
 
     Raises:
-        ValueError: fewer than one turn or training, or no part; shards that cannot be read.
+        StudyError: fewer than one turn or training, or no part; DataError: shards that cannot be read.
     """
     from empirical.benchmarks.fresh_process import PeerEnvironment
     from empirical.benchmarks.training_parts import Choices
     from empirical.errors import StudyError
+    from empirical.work_progress import TimedLines
 
-    for name in ("repeats", "seeds"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(arguments, name)}")
+    check_at_least(arguments, repeats=1, seeds=1)
     if not arguments.only:
-        raise ValueError(f"--only needs at least one of {', '.join(PARTS)}")
-    started, found, failed = time.monotonic(), [], {}
-
-    def report(text: str) -> None:
-        print(f"[{time.monotonic() - started:4.0f} s] {text}", flush=True)
-
+        raise StudyError(f"--only needs at least one of {', '.join(PARTS)}")
+    lines, found, failed = TimedLines(), [], {}
     choices = Choices(
         device=arguments.device,
         quick=arguments.quick,
@@ -113,7 +92,7 @@ def run(arguments: Arguments) -> int:
         workers=arguments.workers,
         seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
         repeats=arguments.repeats,
-        report=report,
+        report=lines.say,
     )
     for name, part in PARTS.items():
         if name not in arguments.only:
@@ -123,13 +102,13 @@ def run(arguments: Arguments) -> int:
                 for piece in part(Path(folder), arguments, choices):
                     found.append(piece)
                     for row in piece.rows:
-                        report(describe(row))
-                    write(arguments, found, failed, time.monotonic() - started)
+                        lines.say(describe(row))
+                    write(arguments, found, failed, lines.seconds)
             except StudyError as error:  # the other parts are worth having
                 failed[name] = str(error)
                 print(f"{name}: not measured: {error}", file=sys.stderr, flush=True)
-    write(arguments, found, failed, time.monotonic() - started, draw=True)
-    print(f"\nNext: {NEXT_COMMAND}   (what the speed is for)")
+    write(arguments, found, failed, lines.seconds, draw=True)
+    print_next(NEXT_COMMAND, "what the speed is for")
     return 1 if failed else 0
 
 
@@ -142,30 +121,33 @@ def write(
     from empirical.benchmarks.fresh_process import COLUMNS
     from empirical.figures.loss_curves import draw_loss_curves
     from empirical.figures.ratios import draw_ratios
-    from empirical.records import environment, write_json
+    from empirical.records import load_average, write_provenance
     from empirical.tables import write_table
 
     table = pd.DataFrame([row for part in found for row in part.rows], columns=list(COLUMNS))
     tables = {"benchmark": table} | {name: each for part in found for name, each in part.tables.items()}
     for name, each in tables.items():
         write_table(each, arguments.out / f"{name}.csv")
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
-    record: dict[str, Any] = {"config": config, "seed": arguments.seed, "seconds": round(seconds, 1)}
-    if hasattr(os, "getloadavg"):
-        record["load_average"] = [round(load, 2) for load in os.getloadavg()]
-    record["notes"] = {name: note for part in found for name, note in part.notes.items()}
-    record["not_measured"] = failed
-    write_json(arguments.out / "provenance.json", record | environment(arguments.device))
+    notes = {name: note for part in found for name, note in part.notes.items()}
+    provenance = write_provenance(
+        arguments.out,
+        arguments,
+        seconds,
+        arguments.device,
+        **load_average(),
+        notes=notes,
+        not_measured=failed,
+    )
     if not draw:
         return
-    written = [arguments.out / f"{name}.csv" for name in tables] + [arguments.out / "provenance.json"]
+    written = [arguments.out / f"{name}.csv" for name in tables] + [provenance]
     if len(table):
         written += draw_ratios(table, arguments.out / "benchmark")[:1]
         print(f"\n{table.to_string(index=False, float_format='%.3g')}")
     if "loss_curves" in tables:
         curves, difference = tables["loss_curves"], tables["loss_difference"]
         written += draw_loss_curves(curves, difference, arguments.out / "loss_curves")[:1]
-    print("\nWritten:\n" + "\n".join(f"  {path}" for path in written))
+    print_written(written)
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -230,5 +212,13 @@ PARTS = {
     "large": large_part,
 }
 
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped="what was measured before is in the tables",
+    expected=(ValueError, RuntimeError),
+)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

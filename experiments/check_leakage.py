@@ -11,13 +11,12 @@ Examples:
     python experiments/check_leakage.py --source a=A/index --test-set sketch=sketch/ --device cuda --smallest-crop 1
 """
 
-import dataclasses
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from empirical.command import Command, print_next, print_written
+from empirical.options import NamedPaths, NamedShards
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class Arguments:
 
     out: Path = Path("runs/leakage")
     """Folder for pairs.csv, summary.csv, leakage.png and provenance.json."""
-    source: tuple[str, ...] = ()
-    """NAME=SHARDS, repeatable: webdataset shards, a shard index or a folder of images."""
-    test_set: tuple[str, ...] = ()
-    """NAME=PATH, repeatable: shards, a shard index or a folder of images (class folders, labels are not read)."""
+    source: NamedShards = ()
+    """A source: webdataset shards, a shard index or a folder of images; repeat for each."""
+    test_set: NamedPaths = ()
+    """A test set: shards, a shard index or a folder of images (class folders, labels are not read); repeat for each."""
     limit: int = 0
     """Images read of each set, in an order drawn from --seed (0: all; 150 of each of the embedded world's)."""
     threshold: float = 0.97
@@ -43,22 +42,6 @@ class Arguments:
     """cpu or cuda."""
 
 
-def main() -> int:
-    """Parse, run, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    from empirical.errors import DataError, StudyError
-
-    try:
-        run(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
-
-
 def run(arguments: Arguments) -> None:
     """Read, compare, write, draw.
 
@@ -68,22 +51,23 @@ def run(arguments: Arguments) -> None:
     from empirical.errors import StudyError
     from empirical.figures.duplicates import draw_duplicates
     from empirical.image_sets import embedded_image_sets, read_image_set
+    from empirical.named_paths import named_paths
     from empirical.near_duplicates import FALSE_POSITIVES, check_leakage
-    from empirical.records import environment, write_json
+    from empirical.records import write_provenance
     from empirical.tables import write_table
-    from experiments.clip_mixtures import named_paths
+    from empirical.work_progress import TimedLines
     from theory.counts import clopper_pearson
 
     if not 0.92 <= arguments.threshold <= 1:
         raise StudyError(f"--threshold is {arguments.threshold}; it must lie in [0.92, 1]")
     if not 0.5 <= arguments.smallest_crop <= 1:
         raise StudyError(f"--smallest-crop is {arguments.smallest_crop}; it must lie in [0.5, 1]")
-    sources, tests = named_paths(arguments.source, "--source"), named_paths(arguments.test_set, "--test-set")
+    sources, tests = named_paths("--source", arguments.source), named_paths("--test-set", arguments.test_set)
     if tests and not sources:
         raise StudyError("--test-set needs a --source whose images might be among its own")
     if both := sorted(set(sources) & set(tests)):
         raise StudyError(f"{both[0]!r} names a source and a test set: choose two names")
-    started = time.monotonic()
+    lines = TimedLines()
     if sources:
         sets = []
         for name, path in {**sources, **tests}.items():
@@ -105,7 +89,7 @@ def run(arguments: Arguments) -> None:
         nonlocal last
         if int(10 * share) > last:
             last = int(10 * share)
-            print(f"[{time.monotonic() - started:4.0f} s] {share:4.0%} compared", flush=True)
+            lines.say(f"{share:4.0%} compared")
 
     pairs, summary = check_leakage(
         sets,
@@ -124,24 +108,16 @@ def run(arguments: Arguments) -> None:
     )
     image_of = {(s.name, key): image for s in sets for key, image in zip(s.keys, s.images, strict=True)}
     paths = draw_duplicates(pairs, image_of, arguments.out / "leakage", remark)
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
     accounts = {s.name: {"images": len(s), "skipped": s.account.skipped} for s in sets}
-    write_json(
-        arguments.out / "provenance.json",
-        {
-            "config": config,
-            "sets": accounts,
-            "seconds": round(time.monotonic() - started, 1),
-            **environment(),
-        },
-    )
+    provenance = write_provenance(arguments.out, arguments, lines.seconds, arguments.device, sets=accounts)
     print(f"\n{summary.to_string(index=False, float_format='%.3g')}\n\n{remark}")
     leaks = int(pairs["leak"].sum())
     print(f"{len(pairs)} pairs of duplicates, {leaks} of them between a source and a test set")
-    written = [arguments.out / name for name in ("pairs.csv", "summary.csv", "provenance.json")] + paths
-    print("\nWritten:\n" + "\n".join(f"  {path}" for path in written))
-    print("\nNext: python experiments/clip_mixtures.py   (with sources that you trust)")
+    print_written([arguments.out / "pairs.csv", arguments.out / "summary.csv", provenance, *paths])
+    print_next("python experiments/clip_mixtures.py", "with sources that you trust")
 
+
+main = Command(Arguments, run, __doc__, stopped="nothing was written")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

@@ -19,11 +19,14 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from empirical.cluster import SlurmOptions
+from empirical.command import Command, print_next, print_written
+from empirical.options import Mixtures, NamedPaths, NamedShards
+
+#: Folders of a study that hold test sets begin with this; no source or test set may.
+TEST_SET_PREFIX = "test-"
 
 
 @dataclass
@@ -36,20 +39,14 @@ class Arguments:
     on a GPU."""
     out: Path = Path("runs/clip_mixtures")
     """Folder for records, tables and figures. Start again in the same folder to continue a stopped study."""
-    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")] = (
-        field(default=())
-    )
+    source: NamedShards = ()
     """Your own source as webdataset shards (brace expansion or globs, quoted, or a folder) or as a shard index; repeat for each
     source. Replaces the embedded world; needs --test-set."""
-    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
-        field(default=())
-    )
+    test_set: NamedPaths = ()
     """A test set: an ImageFolder or webdataset shards with `cls`; repeat for the reference and each shift."""
     reference: str = ""
     """Which test set is the reference (x axis). Default: the one called `reference`, otherwise the first."""
-    mixture: Annotated[
-        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="A:SHARE+B:SHARE")
-    ] = field(default=())
+    mixture: Mixtures = ()
     """A mixture to train and predict, instead of the preset's; repeat for more. Shares sum to 1."""
     vocabulary: str = ""
     """`open_clip` (default for your own data), `captions:N` (the N most frequent words of the captions) or `world`."""
@@ -92,36 +89,12 @@ class Arguments:
     """Print only the summary, warnings and errors."""
 
 
-def main() -> int:
-    """Parse, run, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    # The package imports PyTorch: thread limits must stand before that, here as in the workers.
+def run(arguments: Arguments) -> int:
+    """Carry out the study the arguments describe."""
+    # What is imported next loads PyTorch: thread limits must stand before that, here as in the workers.
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     # JAX does the theory's arithmetic; on a GPU it would take most of the memory away from the training.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError, TrainingError
-
-    try:
-        return run(arguments)
-    except (DataError, StudyError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished runs are kept: run the same command to continue in {arguments.out}",
-            file=sys.stderr,
-        )
-        return 130
-
-
-def run(arguments: Arguments) -> int:
-    """Carry out the study the arguments describe."""
     from empirical.progress import StudyProgress
     from empirical.results import output_paths
     from empirical.study import run_study, write_tables
@@ -136,19 +109,18 @@ def run(arguments: Arguments) -> int:
         draw_world_once(arguments.out, progress)
     results = (write_tables if arguments.tables_only else run_study)(options, progress)
     print(results.summary)
-    print("\nWritten:")
-    for path in output_paths(arguments.out):
-        print(f"  {path}")
+    print_written(output_paths(arguments.out))
     if results.failures:
         print(
             f"\n{len(results.failures)} tasks failed (reasons in {arguments.out / 'failed'}); the same command tries them again."
         )
-    print(f"\nNext: {next_command(arguments)}")
+    print_next(*next_command(arguments))
     return 1 if results.failures else 0
 
 
 def study_options(arguments: Arguments):
     """The arguments as the study understands them."""
+    from empirical.named_paths import named_paths
     from empirical.plan import parse_shares
     from empirical.study_plan import StudyOptions
 
@@ -161,8 +133,8 @@ def study_options(arguments: Arguments):
     return StudyOptions(
         out=arguments.out,
         preset=arguments.preset,
-        sources=named_paths(arguments.source, "--source"),
-        test_sets=named_paths(arguments.test_set, "--test-set"),
+        sources=named_paths("--source", arguments.source, reserved=TEST_SET_PREFIX),
+        test_sets=named_paths("--test-set", arguments.test_set, reserved=TEST_SET_PREFIX),
         reference=arguments.reference,
         vocabulary=arguments.vocabulary,
         model=arguments.model,
@@ -181,29 +153,6 @@ def study_options(arguments: Arguments):
     )
 
 
-def named_paths(values: tuple[str, ...], option: str) -> dict[str, str]:
-    """`NAME=PATH` pairs as a dictionary."""
-    from empirical.errors import StudyError
-
-    named: dict[str, str] = {}
-    for value in values:
-        name, separator, path = value.partition("=")
-        if not (name and separator and path):
-            raise StudyError(f"{option} {value!r}: expected NAME=PATH")
-        if not name.replace("_", "").replace("-", "").isalnum():
-            raise StudyError(
-                f"{option} {value!r}: a name has letters, digits, '-' and '_' only, since files are named after it"
-            )
-        if name.startswith("test-"):
-            raise StudyError(
-                f"{option} {value!r}: names that start with test- are kept for test sets' folders"
-            )
-        if name in named:
-            raise StudyError(f"{option}: the name {name!r} is given twice")
-        named[name] = path
-    return named
-
-
 def choose_device(arguments: Arguments) -> str:
     """The device asked for; `auto` takes a GPU for the gpu preset only."""
     if arguments.tables_only:
@@ -219,7 +168,9 @@ def choose_device(arguments: Arguments) -> str:
 
 def default_jobs(threads: int, device: str) -> int:
     """One worker per core, divided by the threads of each; few on a GPU, whose memory they share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from empirical.workers import usable_cores
+
+    cores = usable_cores()
     return max(1, min(cores // max(1, threads), 4 if device.startswith("cuda") else cores))
 
 
@@ -256,12 +207,12 @@ def print_plan(study, options) -> None:
     )
 
 
-def next_command(arguments: Arguments) -> str:
-    """The one command worth trying next."""
+def next_command(arguments: Arguments) -> tuple[str, str]:
+    """The one command worth trying next, and what it is."""
     from empirical.presets import PRESETS
 
     if arguments.preset == "smoke":
-        return "python experiments/clip_mixtures.py    (the default study: six sources, 5-10 minutes)"
+        return "python experiments/clip_mixtures.py", "the default study: six sources, 5-10 minutes"
     seeds = arguments.num_seeds or PRESETS[arguments.preset].num_seeds
     changed = ("--seed", "--out")
     kept = [word for word in sys.argv[1:] if not word.startswith(changed)]
@@ -269,10 +220,15 @@ def next_command(arguments: Arguments) -> str:
         if option in sys.argv:
             kept.remove(sys.argv[sys.argv.index(option) + 1])
     words = [*kept, "--seed", str(arguments.seed + seeds), "--out", f"{arguments.out}_fresh"]
-    return (
-        f"{shlex.join(['python', 'experiments/clip_mixtures.py', *words])}    (the same study on fresh seeds)"
-    )
+    return shlex.join(["python", "experiments/clip_mixtures.py", *words]), "the same study on fresh seeds"
 
+
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped=lambda arguments: f"finished runs are kept: run the same command to continue in {arguments.out}",
+)
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main.exit()

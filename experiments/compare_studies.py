@@ -10,11 +10,12 @@ Examples:
 """
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from empirical.command import Command, print_next, print_written
 
 
 @dataclass
@@ -29,23 +30,9 @@ class Arguments:
     """Folder for comparison.csv, comparison_summary.csv and the figure."""
 
 
-def main(arguments: Arguments) -> int:
-    """Read, compare, print."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError
-
-    try:
-        return run(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
 def run(arguments: Arguments) -> int:
     """Compare the two studies that the arguments name."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from empirical.comparison import compare_studies, summarise_comparison
     from empirical.errors import StudyError
     from empirical.figures.comparison import draw_comparison
@@ -71,11 +58,10 @@ def run(arguments: Arguments) -> int:
     draw_comparison(comparison, arguments.out / "comparison", (names[0], names[1]))
     print(f"a = {arguments.a}, b = {arguments.b}: {len(comparison)} comparisons of groups that both have\n")
     print(describe(summary))
-    print("\nWritten:")
-    for name in ("comparison.csv", "comparison_summary.csv", "comparison.png"):
-        print(f"  {arguments.out / name}")
-    print(
-        f"\nNext: python experiments/design_mixture.py {arguments.b} --budget 2048    (the best mixture of its sources)"
+    names = ("comparison.csv", "comparison_summary.csv", "comparison.png")
+    print_written(arguments.out / name for name in names)
+    print_next(
+        f"python experiments/design_mixture.py {arguments.b} --budget 2048", "the best mixture of its sources"
     )
     return 0
 
@@ -96,5 +82,7 @@ def describe(summary) -> str:
     return "\n".join(lines)
 
 
+main = Command(Arguments, run, __doc__)
+
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

@@ -12,12 +12,14 @@ Examples:
 
 import os
 import shlex
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from empirical.command import Command, print_next, print_written
+from empirical.options import Repeated, TestSetNames, check_at_least
 
 
 @dataclass
@@ -28,13 +30,9 @@ class Arguments:
     """Folder of a study (its logits are read), or of records that hold accuracies.csv and overlaps.csv."""
     budget: int
     """Number of training samples. Sizes that the study trained need no extrapolation."""
-    shift: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TEST_SET")] = field(
-        default=()
-    )
+    shift: TestSetNames = ()
     """The test set whose d' is to be largest; repeat for the worst of several. Default: the worst of all shifts."""
-    available: Annotated[
-        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SOURCE=COUNT")
-    ] = field(default=())
+    available: Annotated[Repeated, tyro.conf.arg(metavar="SOURCE=COUNT")] = ()
     """How many samples there are of a source; repeat. Sources that are not named have no limit."""
     draws: int = 400
     """Draws of the measurement's errors (seeds and test images) behind the intervals."""
@@ -44,23 +42,9 @@ class Arguments:
     """Folder for design.csv, design_candidates.csv and the figure. Default: STUDY/design."""
 
 
-def main(arguments: Arguments) -> int:
-    """Read, solve, print."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError
-
-    try:
-        return run(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
 def run(arguments: Arguments) -> int:
     """Design the mixture that the arguments ask for."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from empirical.design import (
         candidates_table,
         design_mixture,
@@ -68,16 +52,16 @@ def run(arguments: Arguments) -> int:
         nearest_measured_size,
         target_name,
     )
-    from empirical.errors import StudyError
     from empirical.figures.design import draw_design
     from empirical.measured_sources import measure_sources, sources_by_size
+    from empirical.named_paths import named_values
     from empirical.progress import counting
     from empirical.robustness import shifts
     from empirical.study_folder import StudyFolder
     from empirical.tables import write_table
 
-    if arguments.draws < 0:
-        raise StudyError(f"--draws {arguments.draws}: must be at least 0")
+    check_at_least(arguments, draws=0)
+    available = named_values("--available", arguments.available, "SOURCE=COUNT, such as web=100000", _count)
     folder = StudyFolder(arguments.study)
     accuracies = folder.accuracies()
     with counting("measuring overlaps") as step:
@@ -88,7 +72,7 @@ def run(arguments: Arguments) -> int:
         accuracies, overlaps, size, sources_by_size(overlaps)[size], arguments.draws, arguments.seed
     )
     with counting("solving the portfolio in every draw") as step:
-        design = design_mixture(measured, wanted, arguments.budget, available(arguments.available), step)
+        design = design_mixture(measured, wanted, arguments.budget, available, step)
     table, candidates = designs_table([design]), candidates_table([design])
     out = arguments.out or arguments.study / "design"
     write_table(table, out / "design.csv")
@@ -103,10 +87,8 @@ def run(arguments: Arguments) -> int:
             f"\nThe sources were measured at n = {size:,}; theory carries them to {arguments.budget:,} (noise falls as 1/n), "
             "which is wrong where models grow faster or slower than it says."
         )
-    print("\nWritten:")
-    for name in ("design.csv", "design_candidates.csv", "design.png"):
-        print(f"  {out / name}")
-    print(f"\nNext: {train_command(design.sources, arguments, folder)}")
+    print_written(out / name for name in ("design.csv", "design_candidates.csv", "design.png"))
+    print_next(*train_command(design.sources, arguments, folder))
     return 0
 
 
@@ -133,21 +115,14 @@ def describe(table, candidates, wanted: tuple[str, ...]) -> str:
     return "\n".join(lines).replace("nan", "?").replace("?%", "?")
 
 
-def available(values: tuple[str, ...]) -> dict[str, float]:
-    """`SOURCE=COUNT` pairs as a dictionary."""
-    from empirical.errors import StudyError
-
-    found = {}
-    for value in values:
-        name, _, count = value.partition("=")
-        if not name or not count.isdigit():
-            raise StudyError(f"--available {value!r}: expected SOURCE=COUNT with a whole number")
-        found[name] = float(count)
-    return found
+def _count(text: str) -> float:
+    if not text.isdigit():
+        raise ValueError(text)
+    return float(text)
 
 
-def train_command(sources: str, arguments: Arguments, folder) -> str:
-    """The command that trains the design, on fresh seeds, with the study's own settings."""
+def train_command(sources: str, arguments: Arguments, folder) -> tuple[str, str]:
+    """The command that trains the design, on fresh seeds, with the study's own settings; and what it is for."""
     about = folder.about()
     settings = about.get("settings", {})
     seeds = [int(seed) for seed in about.get("seeds", [])] or [0]
@@ -164,9 +139,11 @@ def train_command(sources: str, arguments: Arguments, folder) -> str:
     words += [] if single else ["--mixture", sources]
     words += ["--sizes", str(arguments.budget), "--num-seeds", str(len(seeds)), "--seed", str(max(seeds) + 1)]
     words += ["--out", f"{arguments.study}_designed"]
-    end = "(the design is a single source: no mixture to train)" if single else "(trains it, on fresh seeds)"
-    return f"{shlex.join(words)}    {end}"
+    end = "the design is a single source: no mixture to train" if single else "trains it, on fresh seeds"
+    return shlex.join(words), end
 
+
+main = Command(Arguments, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

@@ -17,30 +17,25 @@ Examples:
 
 import dataclasses
 import multiprocessing
-import os
-import sys
 import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from empirical.scheduler import thread_environment
-from theory.panels.best_mixture import BestMixtureOptions
-from theory.panels.break_even import BreakEvenOptions
+from empirical.command import Command, prepare_libraries, print_next, print_written
+from empirical.options import check_at_least
+from empirical.work_progress import CountedWork
+from empirical.workers import WorkerPool, thread_environment
 from theory.panels.dilution import DilutionOptions
-from theory.panels.escape import EscapeOptions
 from theory.panels.filtering import FilteringOptions
-from theory.panels.learners import LearnersOptions
-from theory.panels.linear_clip import LinearClipOptions
 from theory.panels.panel import Panel, Progress, silent
 from theory.panels.registry import PANEL_NAMES, PanelOptions, build_panels
-from theory.panels.wrong_line import WrongLineOptions
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -51,7 +46,7 @@ NEXT_COMMAND = "python experiments/clip_mixtures.py"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(PanelOptions):
     """Predictions of the dilution theory beside simulations, under two minutes on two cores."""
 
     out: Path = Path("runs/dilution_sim")
@@ -66,34 +61,6 @@ class Arguments:
     """Print only the summary."""
     dilution: Annotated[DilutionOptions, tyro.conf.arg(name="")] = field(default_factory=DilutionOptions)
     filtering: Annotated[FilteringOptions, tyro.conf.arg(name="")] = field(default_factory=FilteringOptions)
-    break_even: BreakEvenOptions = field(default_factory=BreakEvenOptions)
-    best_mixture: BestMixtureOptions = field(default_factory=BestMixtureOptions)
-    linear_clip: LinearClipOptions = field(default_factory=LinearClipOptions)
-    learners: LearnersOptions = field(default_factory=LearnersOptions)
-    escape: EscapeOptions = field(default_factory=EscapeOptions)
-    wrong_line: WrongLineOptions = field(default_factory=WrongLineOptions)
-
-    def options(self) -> PanelOptions:
-        """The sizes of all panels."""
-        return PanelOptions(**{f.name: getattr(self, f.name) for f in dataclasses.fields(PanelOptions)})
-
-
-def main() -> int:
-    """Parse, run, print."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    arguments = tyro.cli(Arguments, description=__doc__)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    try:
-        run(arguments)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nstopped; finished panels are in {arguments.out}", file=sys.stderr)
-        return 130
-    return 0
 
 
 def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
@@ -108,17 +75,16 @@ def run(arguments: Arguments) -> "dict[str, pd.DataFrame]":
     chosen = check(arguments)
     tables: dict[str, dict[str, pd.DataFrame]] = {}
     paths: dict[str, list[Path]] = {}
-    with Steps(sum(panel.num_steps for panel in chosen.values()), arguments.quiet) as steps:
+    total = sum(panel.num_steps for panel in chosen.values())
+    with CountedWork(total, first="compiling", quiet=arguments.quiet) as steps:
         for name, result, written in finished_panels(arguments, chosen, steps.advance):
             tables[name], paths[name] = result, written
     seconds = time.monotonic() - started
     written = [path for name in chosen for path in paths[name]]
-    written.append(write_provenance(arguments, seconds))
+    written.append(keep_provenance(arguments, seconds))
     print(summary(chosen, tables, seconds))
-    print("\nWritten:")
-    for path in written:
-        print(f"  {path}")
-    print(f"\nNext: {NEXT_COMMAND}   (the same predictions against real CLIP models)")
+    print_written(written)
+    print_next(NEXT_COMMAND, "the same predictions against real CLIP models")
     return {name: table for panel in chosen for name, table in tables[panel].items()}
 
 
@@ -137,14 +103,10 @@ def finished_panels(
     listener.start()
     workers = min(arguments.workers, len(names))
     # Each with one BLAS thread: two pools of threads on the same cores wait for one another (twice as long, seen on 2 cores).
-    with thread_environment(1), ProcessPoolExecutor(workers, context, _start, (messages,)) as pool:
+    with thread_environment(1), WorkerPool(workers, _start, (messages,)) as pool:
         jobs = {pool.submit(_work, arguments, name): name for name in names}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], *job.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for job in as_completed(jobs):
+            yield jobs[job], *job.result()
     messages.put(None)
     listener.join()
 
@@ -156,7 +118,7 @@ def run_panel(
     import jax
 
     key = jax.random.fold_in(jax.random.key(arguments.seed), stream(name))
-    panel = build_panels(arguments.options())[name]
+    panel = build_panels(arguments)[name]
     tables = panel.compute(key, progress)
     return tables, write_panel(panel, tables, arguments.out)
 
@@ -173,10 +135,7 @@ def _start(messages: "SimpleQueue[str | None]") -> None:
     """Make a spawned process a worker."""
     global _messages
     _messages = messages
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
+    prepare_libraries()
 
 
 def _work(arguments: Arguments, name: str) -> "tuple[dict[str, pd.DataFrame], list[Path]]":
@@ -187,16 +146,15 @@ def check(arguments: Arguments) -> dict[str, Panel]:
     """The chosen panels; arguments that would fail later are refused before any time is spent.
 
     Raises:
-        ValueError: naming the argument, its value and what is allowed.
+        ValueError, StudyError: naming the argument, its value and what is allowed.
     """
     unknown = [name for name in arguments.panel if name not in PANEL_NAMES]
     if unknown:
         raise ValueError(f"--panel: no panel {unknown[0]!r}; there are: {', '.join(PANEL_NAMES)}")
-    if arguments.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {arguments.workers}")
+    check_at_least(arguments, workers=1)
     for options in dataclasses.fields(PanelOptions):
         getattr(arguments, options.name).check()
-    panels = build_panels(arguments.options())
+    panels = build_panels(arguments)
     return {name: panels[name] for name in PANEL_NAMES if name in (arguments.panel or PANEL_NAMES)}
 
 
@@ -205,74 +163,24 @@ def stream(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-class Steps:
-    """A progress bar with the time remaining on a terminal, a plain line now and then elsewhere, silence when asked."""
-
-    def __init__(self, total: int, quiet: bool, seconds_between_lines: float = 5.0) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(highlight=False)
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, console=console) if console.is_terminal and not quiet else None
-        self._task = self._bar.add_task("compiling", total=total) if self._bar else None
-        self._total, self._done, self._quiet = total, 0, quiet
-        self._started = self._spoken = time.monotonic()
-        self._lock = threading.Lock()
-        self._seconds_between_lines = seconds_between_lines
-
-    def __enter__(self) -> "Steps":
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def advance(self, message: str) -> None:
-        """One configuration is finished."""
-        with self._lock:
-            self._advance(message)
-
-    def _advance(self, message: str) -> None:
-        self._done += 1
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=1, description=message)
-            return
-        now = time.monotonic()
-        if not self._quiet and (
-            now - self._spoken >= self._seconds_between_lines or self._done == self._total
-        ):
-            self._spoken = now
-            print(f"[{self._done}/{self._total}] {now - self._started:.0f} s: {message}", flush=True)
-
-
 def write_panel(panel: Panel, tables: "Mapping[str, pd.DataFrame]", out: Path) -> list[Path]:
     """Write a panel's tables, each atomically, and its figure."""
-    from empirical.records import write_atomically
+    from empirical.tables import write_table
 
     paths = []
     for name, table in tables.items():
-        path = out / f"{name}.csv"
-        write_atomically(path, lambda temporary, table=table: table.to_csv(temporary, index=False))
-        paths.append(path)
+        paths.append(out / f"{name}.csv")
+        write_table(table, paths[-1], digits=None)
     return paths + panel.draw(tables, out / panel.name)
 
 
-def write_provenance(arguments: Arguments, seconds: float) -> Path:
+def keep_provenance(arguments: Arguments, seconds: float) -> Path:
     """Write what the numbers depend on: config, seed, versions, device, and the time they took."""
     import jax
 
-    from empirical.records import environment, write_json
+    from empirical.records import write_provenance
 
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
-    path = arguments.out / "provenance.json"
-    device = str(jax.devices()[0].platform)
-    write_json(
-        path, {"config": config, "seed": arguments.seed, "seconds": round(seconds, 1), **environment(device)}
-    )
-    return path
+    return write_provenance(arguments.out, arguments, seconds, str(jax.devices()[0].platform))
 
 
 def summary(
@@ -294,5 +202,13 @@ def summary(
     return "\n".join([*lines, f"Done in {seconds:.0f} s"])
 
 
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped=lambda arguments: f"finished panels are in {arguments.out}",
+    expected=(ValueError,),
+)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

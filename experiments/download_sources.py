@@ -21,17 +21,18 @@ Examples:
     python experiments/download_sources.py laion laion/part-*.parquet --out data/laion --shorter-side 256 --table-only
 """
 
-import os
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from empirical.command import Command, print_next, print_written
+from empirical.options import Repeated
 from empirical.sources.cleaning import CaptionRules
 from empirical.sources.http import PLACEHOLDER_URLS
+from empirical.work_progress import CountedWork
 
 if TYPE_CHECKING:
     from empirical.sources.download import Progress, Settings
@@ -75,7 +76,7 @@ class Arguments:
     """Rows per shard; those that fail leave it smaller."""
     max_pixels: int = 89_478_485
     """Images of more pixels are not decoded (decompression bombs); readers refuse them too."""
-    placeholder: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    placeholder: Repeated = ()
     """sha256 of an image that stands for a missing one, besides imgur's; repeat. It is taken out, also from shards that
     are finished: the data card lists the most frequent images."""
     placeholder_url: tuple[str, ...] = PLACEHOLDER_URLS
@@ -152,25 +153,6 @@ class Arguments:
         )
 
 
-def main() -> int:
-    """Parse, download, say what came; returns the exit status."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    from empirical.errors import DataError, StudyError, in_one_line
-
-    try:
-        return run(arguments)
-    except (DataError, StudyError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; what is finished is in {arguments.out}, the same command goes on with it",
-            file=sys.stderr,
-        )
-        return 130
-
-
 def run(arguments: Arguments) -> int:
     """Download, write the card, print the summary; returns the exit status: 1 when nothing could be fetched."""
     from empirical.sources.data_card import write_data_card
@@ -182,7 +164,14 @@ def run(arguments: Arguments) -> int:
             f"warning: the server of {arguments.source} asks for a contact in the user agent: add --contact you@lab.org",
             file=sys.stderr,
         )
-    shown = Shown(arguments.quiet)
+    shown = CountedWork(
+        None, unit="shards", first="reading the metadata", quiet=arguments.quiet, seconds_between_lines=30.0
+    )
+
+    def tell(progress: "Progress") -> None:
+        text = f"{progress.fetched:,} pairs of {progress.rows:,} rows"
+        shown.report(text, progress.shards, progress.num_shards)
+
     with shown:
         request = download_source(
             arguments.metadata,
@@ -190,13 +179,13 @@ def run(arguments: Arguments) -> int:
             arguments.selection(),
             arguments.settings(),
             say=shown.say,
-            tell=shown.tell,
-            rows_read=shown.rows_read,
+            tell=tell,
+            rows_read=lambda rows: shown.report(f"{rows:,} rows of metadata read"),
             table_only=arguments.table_only,
         )
     if arguments.table_only:
         print(f"{request.account['asked']:,} rows in {request.table}")
-        print("Next: the same command without --table-only")
+        print_next("the same command without --table-only")
         return 0
     shown.say("summing up")
     card, written = write_data_card(request)
@@ -209,80 +198,26 @@ def run(arguments: Arguments) -> int:
         print(f"  {count:>10,} x {reason}")
     if len(download["failed"]) > 8:
         print(f"  ... and {len(download['failed']) - 8} other reasons")
-    print("\nWritten:")
-    for path in (arguments.out / "shards", *([index] if index else []), *written):
-        print(f"  {path}")
+    print_written((arguments.out / "shards", *([index] if index else []), *written))
     if not download["fetched"]:
         print(
             "error: nothing could be fetched: is the network (or a proxy in https_proxy) set up?",
             file=sys.stderr,
         )
         return 1
-    print(
-        f"Next: python experiments/clip_mixtures.py --source {arguments.source}={arguments.out / 'shards'} --source OTHER=... "
+    print_next(
+        f"python experiments/clip_mixtures.py --source {arguments.source}={arguments.out / 'shards'} --source OTHER=... "
         "--test-set imagenet=val/ --test-set sketch=sketch/ --reference imagenet"
     )
     return 0
 
 
-class Shown:
-    """A progress bar with the time remaining on a terminal, a plain line now and then elsewhere, silence when asked."""
-
-    def __init__(self, quiet: bool, seconds_between_lines: float = 30.0) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.quiet = quiet
-        columns = (
-            TextColumn("shards"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        self.bar = (
-            Progress(*columns, console=self.console) if self.console.is_terminal and not quiet else None
-        )
-        self.task = self.bar.add_task("reading the metadata", total=None) if self.bar else None
-        self.started = self.spoken = time.monotonic()
-        self.between = seconds_between_lines
-
-    def __enter__(self) -> "Shown":
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def say(self, text: str) -> None:
-        """A sentence."""
-        if not self.quiet:
-            self.console.print(text, markup=False)
-
-    def rows_read(self, rows: int) -> None:
-        """Rows of metadata read so far."""
-        if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, description=f"{rows:,} rows of metadata read")
-        else:
-            self._now_and_then(f"{rows:,} rows of metadata read")
-
-    def tell(self, progress: "Progress") -> None:
-        """Shards and pairs so far."""
-        text = f"{progress.fetched:,} pairs of {progress.rows:,} rows"
-        if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=progress.shards, total=progress.num_shards, description=text)
-        else:
-            self._now_and_then(f"[{progress.shards}/{progress.num_shards} shards] {text}")
-
-    def _now_and_then(self, text: str) -> None:
-        now = time.monotonic()
-        if not self.quiet and now - self.spoken >= self.between:
-            self.spoken = now
-            print(f"{now - self.started:.0f} s: {text}", flush=True)
-
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped=lambda arguments: f"what is finished is in {arguments.out}, the same command goes on with it",
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

@@ -15,9 +15,10 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import tyro
+from empirical.command import Command, print_next, print_written
+from empirical.options import Device, NamedPaths, check_at_least
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Arguments:
 
     checkpoint: Path
     """Weights: a safetensors file of this project, or of an open_clip model (safetensors or .pt; needs --model)."""
-    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")]
+    test_set: NamedPaths
     """A test set; repeat. PATH is an ImageFolder, a folder of webdataset shards, or a pattern of shards."""
     model: str = ""
     """open_clip config of the weights: a name such as RN50 or ViT-B-32-quickgelu, or a JSON file."""
@@ -40,42 +41,21 @@ class Arguments:
     """Images per forward pass."""
     workers: int = 0
     """Threads that decode images of ImageNet's sets. Default: one per core, at most 16."""
-    device: str = "auto"
-    """cpu, cuda, or auto (a GPU where there is one)."""
+    device: Device = "auto"
     out: Path = Path("runs/evaluate")
     """Folder for accuracies.csv, clip_benchmark.jsonl, logits/ and the figure."""
-
-
-def main(arguments: Arguments) -> int:
-    """Load, evaluate, save, say; returns the exit status."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError, in_one_line
-
-    try:
-        return run(arguments)
-    except (DataError, StudyError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        return 2
 
 
 def run(arguments: Arguments) -> int:
     """Carry out what the arguments ask for."""
     from empirical.checkpoints import default_device, load_checkpoint
-    from empirical.errors import StudyError
     from empirical.evaluation import accuracy_rows, clip_benchmark_lines, open_by_name, reference_on_subsets
     from empirical.figures.evaluation import draw_evaluation
-    from empirical.records import write_atomically
+    from empirical.records import write_text
     from empirical.tables import write_table
 
     sets = _named(arguments.test_set)
-    for flag, value, least in (
-        ("--batch-size", arguments.batch_size, 1),
-        ("--workers", arguments.workers, 0),
-    ):
-        if value < least:
-            raise StudyError(f"{flag} {value}: at least {least}")
+    check_at_least(arguments, batch_size=1, workers=0)
     device = default_device(arguments.device)
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
     name, out = arguments.checkpoint.stem, arguments.out
@@ -93,8 +73,7 @@ def run(arguments: Arguments) -> int:
         results |= reference_on_subsets(reference, [each for each in evaluated if each is not reference])
     accuracies = accuracy_rows(name, results)
     write_table(accuracies, out / "accuracies.csv")
-    lines = clip_benchmark_lines(name, arguments.model, accuracies)
-    write_atomically(out / "clip_benchmark.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
+    write_text(out / "clip_benchmark.jsonl", clip_benchmark_lines(name, arguments.model, accuracies))
     figure = draw_evaluation(accuracies, out / "evaluation", name)
     print(
         f"{'test set':28s} {'classes':>7s} {'correct':>8s} {'images':>8s}   accuracy [95% interval]      d'"
@@ -104,14 +83,12 @@ def run(arguments: Arguments) -> int:
             f"{row['test_set']:28s} {row['num_classes']:7d} {row['num_correct']:8d} {row['num_images']:8d}   "
             f"{row['accuracy']:7.2%} [{row['accuracy_low']:.2%}, {row['accuracy_high']:.2%}]  {row['dprime']:6.3f}"
         )
-    print("\nWritten:")
-    for path in (out / "accuracies.csv", out / "clip_benchmark.jsonl", out / "logits", *figure):
-        print(f"  {path}")
+    print_written((out / "accuracies.csv", out / "clip_benchmark.jsonl", out / "logits", *figure))
     with_model = f" --model {arguments.model}" if arguments.model else ""
-    print(
-        f"Next: python experiments/published_trends.py openclip_results.csv robustness_top1s.csv {out / 'clip_benchmark.jsonl'}"
+    print_next(
+        f"python experiments/published_trends.py openclip_results.csv robustness_top1s.csv {out / 'clip_benchmark.jsonl'}"
         if {"imagenet", "imagenet_v2"} <= set(results)
-        else f"Next: python experiments/evaluate.py --checkpoint {arguments.checkpoint}{with_model} --test-set imagenet=PATH "
+        else f"python experiments/evaluate.py --checkpoint {arguments.checkpoint}{with_model} --test-set imagenet=PATH "
         "--test-set imagenet_v2=PATH"
     )
     return 0
@@ -162,5 +139,7 @@ def _named(values: tuple[str, ...]) -> dict[str, str]:
     return named
 
 
+main = Command(Arguments, run, __doc__, stopped="logits of the sets that are finished are kept")
+
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

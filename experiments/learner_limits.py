@@ -15,15 +15,12 @@ Examples:
     python experiments/learner_limits.py --workers 11 --gpu-workers 2
 """
 
-import dataclasses
-import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
+from empirical.command import Command, print_next, print_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,23 +59,6 @@ class Arguments:
     """Learners to train."""
 
 
-def main() -> int:
-    """Parse, run, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    try:
-        run(arguments)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; {arguments.out / LEDGER} holds what is finished, run again to go on", file=sys.stderr
-        )
-        return 130
-    return 0
-
-
 def run(arguments: Arguments) -> "pd.DataFrame":
     """Train what is missing, write the table, the summary and the figure; returns the table.
 
@@ -89,7 +69,8 @@ def run(arguments: Arguments) -> "pd.DataFrame":
     from theory.learner_limits_study import Ledger, Settings, prepare, standing, train_jobs
 
     prepare("cpu")
-    from empirical.records import write_atomically
+    from empirical.records import write_provenance, write_text
+    from empirical.tables import write_table
     from theory.learner_limits import jobs
     from theory.learner_limits_curves import limit_curves
     from theory.learner_limits_figure import draw_learner_limits
@@ -116,15 +97,16 @@ def run(arguments: Arguments) -> "pd.DataFrame":
     text = summary(table)
     names = ("learner_limits.csv", "summary.txt", "provenance.json", "learner_limits_curves.csv")
     outputs = [arguments.out / name for name in names]
-    write_atomically(outputs[0], lambda path: table.to_csv(path, index=False))
-    write_atomically(outputs[1], lambda path: path.write_text(text + "\n", encoding="utf-8"))
-    write_provenance(arguments, outputs[2], time.monotonic() - started, ledger)
+    write_table(table, outputs[0], digits=None)
+    write_text(outputs[1], text + "\n")
+    work = {name: round(total) for name, total in ledger.work.items()}  # machines of earlier starts included
+    write_provenance(arguments.out, arguments, time.monotonic() - started, worker_seconds_by_device=work)
     curves = limit_curves(table)
-    write_atomically(outputs[3], lambda path: curves.to_csv(path, index=False))
+    write_table(curves, outputs[3], digits=None)
     outputs += draw_learner_limits(table, curves, arguments.out / "learner_limits")
     print(text)
-    print("\nWritten:\n" + "\n".join(f"  {path}" for path in outputs))
-    print(f"\nNext: python -m paper_figures.keep {arguments.out}")
+    print_written(outputs)
+    print_next(f"python -m paper_figures.keep {arguments.out}")
     return table
 
 
@@ -202,19 +184,13 @@ def summary(table: "pd.DataFrame") -> str:
     return "\n".join(lines)
 
 
-def write_provenance(arguments: Arguments, path: Path, seconds: float, ledger: "Ledger") -> None:
-    """Write what the numbers depend on: config, seed, versions, this machine, and the devices that trained."""
-    from empirical.records import environment, write_json
-
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
-    record = {
-        "config": config,
-        "seed": arguments.seed,
-        "seconds": round(seconds, 1),
-        "worker_seconds_by_device": {name: round(total) for name, total in ledger.work.items()},
-    }
-    write_json(path, {**record, **environment("cpu")})
-
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped=lambda arguments: f"{arguments.out / LEDGER} holds what is finished, run again to go on",
+    expected=(ValueError,),
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
+from empirical.command import Command, print_next, print_written
+from empirical.options import Device
 
 
 @dataclass
@@ -28,8 +29,7 @@ class Arguments:
     """Print runs, samples, hours and storage (the default when nothing else is asked for)."""
     smoke: bool = False
     """Two training steps at batch 8 on made-up data at full resolution, then open_clip reads the weights."""
-    device: str = "auto"
-    """cpu, cuda, or auto (a GPU where there is one)."""
+    device: Device = "auto"
     device_flops: float = 0.0
     """Floating-point operations per second that your device sustains in training; measured here by default."""
     kilobytes_per_pair: float = 35.0
@@ -38,29 +38,22 @@ class Arguments:
     """Folder for cost.csv, runs.csv and the smoke run's weights."""
 
 
-def main(arguments: Arguments) -> int:
-    """Estimate or smoke-test, and say what was found; returns the exit status."""
+def run(arguments: Arguments) -> None:
+    """Estimate or smoke-test, and say what was found."""
     from empirical.checkpoints import default_device
-    from empirical.errors import DataError, StudyError, TrainingError, in_one_line
     from empirical.paper_presets import paper_preset
 
-    try:
-        preset, device = paper_preset(arguments.preset), default_device(arguments.device)
-        if arguments.dry_run or not arguments.smoke:
-            dry_run(arguments, preset, device)
-        if arguments.smoke:
-            smoke(arguments, preset, device)
-    except (DataError, StudyError, TrainingError, ValueError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        return 2
+    preset, device = paper_preset(arguments.preset), default_device(arguments.device)
+    if arguments.dry_run or not arguments.smoke:
+        dry_run(arguments, preset, device)
     if arguments.smoke:
-        print(
-            "Next: python experiments/clip_mixtures.py --source NAME=SHARDS ... --test-set NAME=PATH ... --model "
+        smoke(arguments, preset, device)
+        print_next(
+            "python experiments/clip_mixtures.py --source NAME=SHARDS ... --test-set NAME=PATH ... --model "
             + preset.model
         )
     else:
-        print(f"Next: python experiments/paper_scale.py --preset {preset.name} --smoke")
-    return 0
+        print_next(f"python experiments/paper_scale.py --preset {preset.name} --smoke")
 
 
 def dry_run(arguments: Arguments, preset, device: str) -> None:
@@ -78,11 +71,10 @@ def dry_run(arguments: Arguments, preset, device: str) -> None:
         {"run": r.name, "kind": r.kind, "n_train": r.n_train, "samples_seen": r.samples_seen}
         for r in preset.runs
     ]
-    write_table(cost.table, arguments.out / preset.name / "cost.csv")
-    write_table(pd.DataFrame(runs), arguments.out / preset.name / "runs.csv")
-    print(
-        f"\nWritten:\n  {arguments.out / preset.name / 'cost.csv'}\n  {arguments.out / preset.name / 'runs.csv'}"
-    )
+    paths = [arguments.out / preset.name / name for name in ("cost.csv", "runs.csv")]
+    write_table(cost.table, paths[0])
+    write_table(pd.DataFrame(runs), paths[1])
+    print_written(paths)
 
 
 def smoke(arguments: Arguments, preset, device: str) -> None:
@@ -97,5 +89,7 @@ def smoke(arguments: Arguments, preset, device: str) -> None:
     )
 
 
+main = Command(Arguments, run, __doc__, expected=(ValueError,))
+
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

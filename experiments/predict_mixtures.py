@@ -16,12 +16,14 @@ Examples:
     python experiments/predict_mixtures.py runs/clip_mixtures/accuracies.csv --ratio 0.1 --ratio 0.5
 """
 
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from empirical.command import Command, print_next, print_written
+from empirical.options import Mixtures, Repeated
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,20 +37,16 @@ class Arguments:
     """CSV with the columns source, n, test_set, classes, images, accuracy (and seed), or a study's accuracies.csv."""
     reference: str = ""
     """Reference test set. Default: `reference`, else `imagenet`, else the first one in the file."""
-    mixture: Annotated[
-        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="A:SHARE+B:SHARE")
-    ] = field(default=())
+    mixture: Mixtures = ()
     """A mixture to predict besides pairs and equal mixtures; repeat for more. Shares sum to 1."""
-    ratio: Annotated[tuple[float, ...], tyro.conf.UseAppendAction] = field(default=())
+    ratio: Annotated[tuple[float, ...], tyro.conf.UseAppendAction] = ()
     """Share of the first source in each pair; repeat for more (default .2, .5, .8)."""
-    n: Annotated[tuple[int, ...], tyro.conf.UseAppendAction] = field(default=())
+    n: Annotated[tuple[int, ...], tyro.conf.UseAppendAction] = ()
     """Size of the mixture; repeat for more. Default: every size that two sources have. Between a source's sizes its d' is
     interpolated in log n."""
-    budget: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SOURCE=SAMPLES")] = (
-        field(default=())
-    )
+    budget: Annotated[Repeated, tyro.conf.arg(metavar="SOURCE=SAMPLES")] = ()
     """How many samples there are of a source, for the best mixture; repeat. Default: no limit."""
-    overlap: Annotated[tuple[float, ...], tyro.conf.UseAppendAction] = field(default=())
+    overlap: Annotated[tuple[float, ...], tyro.conf.UseAppendAction] = ()
     """How alike the sources' classifiers are, from 0 to 1, for the best mixture; repeat (default 1, .5, 0: single-source models
     do not tell)."""
     percent: bool = False
@@ -57,25 +55,12 @@ class Arguments:
     """Folder for predictions.csv, best_mixtures.csv, most_robust.csv, summary.txt and the figure."""
 
 
-def main(arguments: Arguments) -> int:
-    """Read, predict, choose, draw, say; returns the exit status."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, in_one_line
-
-    try:
-        return run(arguments)
-    except (DataError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        return 2
-
-
 def run(arguments: Arguments) -> int:
     """Carry out what the arguments ask for."""
     from empirical.figures.mixture_forecast import draw_mixture_forecast, pick_rule
     from empirical.forecast_report import forecast_report
-    from empirical.records import write_atomically
+    from empirical.named_paths import named_values
+    from empirical.records import write_text
     from empirical.single_source_table import default_reference, read_single_source
     from empirical.tables import write_table
 
@@ -87,25 +72,21 @@ def run(arguments: Arguments) -> int:
         arguments.mixture,
         arguments.ratio,
         arguments.n,
-        _budgets(arguments.budget),
+        named_values("--budget", arguments.budget, "SOURCE=SAMPLES, such as yfcc=15000000", _number),
         arguments.overlap,
     )
     out, tables = arguments.out, report.tables
     for name, table in tables.items():
         write_table(table, out / name)
-    write_atomically(
-        out / "summary.txt", lambda path: path.write_text(report.summary + "\n", encoding="utf-8")
-    )
+    write_text(out / "summary.txt", report.summary + "\n")
     rule = pick_rule(tables["predictions.csv"])
     figure = draw_mixture_forecast(
         accuracies, tables["predictions.csv"], out / "predict_mixtures", reference, rule
     )
     print(report.summary)
-    print("\nWritten:")
-    for path in (*(out / name for name in tables), out / "summary.txt", *figure):
-        print(f"  {path}")
+    print_written((*(out / name for name in tables), out / "summary.txt", *figure))
     mixture, why = _worth_training(tables["best_mixtures.csv"], list(accuracies["sources"].unique()))
-    print(f"Next: {why}: python experiments/clip_mixtures.py --mixture {mixture} --source NAME=SHARDS ...")
+    print_next(f"python experiments/clip_mixtures.py --mixture {mixture} --source NAME=SHARDS ...", why)
     return 0
 
 
@@ -121,21 +102,14 @@ def _worth_training(best: "DataFrame", sources: list[str]) -> tuple[str, str]:
     )
 
 
-def _budgets(items: tuple[str, ...]) -> dict[str, float]:
-    from empirical.errors import DataError
+def _number(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise ValueError(text)
+    return value
 
-    budgets = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not equals or not name or not value >= 0:
-            raise DataError(f"--budget {item!r}: write --budget SOURCE=SAMPLES, such as yfcc=15000000")
-        budgets[name] = value
-    return budgets
 
+main = Command(Arguments, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

@@ -15,12 +15,14 @@ Examples:
         --group "mine=^my_model$"
 """
 
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from empirical.command import Command, print_next, print_written
+from empirical.options import Repeated, TestSetNames
 
 
 @dataclass
@@ -31,17 +33,13 @@ class Arguments:
     """Files or folders of results. NAME=PATH names the model of a DataComp file (by default its folder does)."""
     format: Literal["auto", "open_clip", "imagenet_testbed", "clip_benchmark", "datacomp"] = "auto"
     """Format of all files; `auto` tells each by its content."""
-    column: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="ROLE=NAME")] = field(
-        default=()
-    )
+    column: Annotated[Repeated, tyro.conf.arg(metavar="ROLE=NAME")] = ()
     """Which column of a CSV with one row per model plays a role; repeat. Roles: model, pretrained (what groups are matched on),
     imagenet, imagenet_v2, imagenet_r, imagenet_sketch, imagenet_a, objectnet, and imagenet_on_r, imagenet_on_a,
     imagenet_on_objectnet (ImageNet on a shift's classes). Defaults: open_clip's columns; absent shifts are left out."""
     percent: bool = False
     """Accuracies of such a CSV are in percent (imagenet-testbed's are known to be)."""
-    group: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=REGEX")] = field(
-        default=()
-    )
+    group: Annotated[Repeated, tyro.conf.arg(metavar="NAME=REGEX")] = ()
     """A group of models: a regular expression searched in `pretrained`; repeat. Any --group replaces the default groups
     (DataComp's pools and filters, OpenAI, LAION, YFCC15M, CC12M) and leaves out the paper's checkpoints and DataComp's mixtures;
     imagenet-testbed's families stay."""
@@ -53,13 +51,9 @@ class Arguments:
     """Group of the filter's own models."""
     families: Path | None = None
     """CSV with the columns model and family for imagenet-testbed's models; by default their names tell."""
-    baseline: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="GROUP")] = field(
-        default=()
-    )
+    baseline: Annotated[Repeated, tyro.conf.arg(metavar="GROUP")] = ()
     """Group whose models are the baseline of effective robustness; repeat. Default: "standard models" and "low-accuracy CNNs"."""
-    reference: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TEST_SET")] = (
-        field(default=())
-    )
+    reference: TestSetNames = ()
     """Test set that robustness is measured against (default imagenet); repeat to hold models to several at once. The first one
     is the x axis."""
     link: Literal["probit", "dprime", "logit"] = "probit"
@@ -68,13 +62,10 @@ class Arguments:
     """Folder for the tables (CSV), summary.txt and the figures."""
 
 
-def main(arguments: Arguments) -> int:
-    """Read, write the report, say; returns the exit status."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-
-    from empirical.errors import DataError, in_one_line
+def run(arguments: Arguments) -> None:
+    """Read, write the report, say."""
+    from empirical.errors import DataError
+    from empirical.named_paths import named_values
     from empirical.published import (
         DEFAULT_GROUPS,
         REFERENCE,
@@ -88,38 +79,29 @@ def main(arguments: Arguments) -> int:
     from empirical.testbed_families import TESTBED, TESTBED_GROUPS, groups_of_families, read_families
 
     references = arguments.reference or (REFERENCE,)
-    try:
-        columns, groups = (
-            _pairs(items, flag)
-            for items, flag in ((arguments.column, "--column"), (arguments.group, "--group"))
-        )
-        if not arguments.results:
-            raise DataError("give at least one file of results, such as openclip_results.csv")
-        families = read_families(arguments.families) if arguments.families else None
-        table = read_results(arguments.results, columns, arguments.percent, arguments.format, families)
-        chosen = groups or DEFAULT_GROUPS
-        if table.rows["pretrained"].str.startswith(TESTBED).any():
-            chosen = chosen | (groups_of_families(families) if families else TESTBED_GROUPS)
-        if not groups:
-            chosen = with_your_models(table, chosen)
-        accuracies = accuracies_of_groups(table, chosen, (*TEST_SETS, *references))
-        options = PublishedOptions(
-            arguments.pool, arguments.filtered, arguments.filter, arguments.baseline, references, arguments.link,
-            with_reported=not groups,
-        )  # fmt: skip
-        summary, written = write_report(table, accuracies, chosen, options, arguments.out)
-        provenance = arguments.out / "provenance.json"
-        names = [Path(text.rpartition("=")[2]).name for text in arguments.results]
-        write_json(provenance, {"results": names, "groups": dict(chosen), **environment()})
-    except (DataError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        return 2
+    columns = named_values("--column", arguments.column, "ROLE=NAME")
+    groups = named_values("--group", arguments.group, "NAME=REGEX")
+    if not arguments.results:
+        raise DataError("give at least one file of results, such as openclip_results.csv")
+    families = read_families(arguments.families) if arguments.families else None
+    table = read_results(arguments.results, columns, arguments.percent, arguments.format, families)
+    chosen = groups or DEFAULT_GROUPS
+    if table.rows["pretrained"].str.startswith(TESTBED).any():
+        chosen = chosen | (groups_of_families(families) if families else TESTBED_GROUPS)
+    if not groups:
+        chosen = with_your_models(table, chosen)
+    accuracies = accuracies_of_groups(table, chosen, (*TEST_SETS, *references))
+    options = PublishedOptions(
+        arguments.pool, arguments.filtered, arguments.filter, arguments.baseline, references, arguments.link,
+        with_reported=not groups,
+    )  # fmt: skip
+    summary, written = write_report(table, accuracies, chosen, options, arguments.out)
+    provenance = arguments.out / "provenance.json"
+    names = [Path(text.rpartition("=")[2]).name for text in arguments.results]
+    write_json(provenance, {"results": names, "groups": dict(chosen), **environment()})
     print(summary)
-    print("\nWritten:")
-    for path in (*written, provenance):
-        print(f"  {path}")
-    print(f"Next: {_next(arguments, bool(groups))}")
-    return 0
+    print_written((*written, provenance))
+    print_next(_next(arguments, bool(groups)))
 
 
 def _next(arguments: Arguments, grouped: bool) -> str:
@@ -132,19 +114,7 @@ def _next(arguments: Arguments, grouped: bool) -> str:
     )
 
 
-def _pairs(items: tuple[str, ...], flag: str) -> dict[str, str]:
-    from empirical.errors import DataError
-
-    pairs = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise DataError(
-                f"{flag} {item!r}: write {flag} {'ROLE=NAME' if flag == '--column' else 'NAME=REGEX'}"
-            )
-        pairs[name] = value
-    return pairs
-
+main = Command(Arguments, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

@@ -8,11 +8,12 @@ Examples:
     python experiments/report.py paper_figures/records/clip_mixtures --out report.html
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from empirical.command import Command, print_next
 
 
 @dataclass
@@ -25,24 +26,17 @@ class Arguments:
     """The file to write. Default: report.html in the study's folder."""
 
 
-def main(arguments: Arguments) -> int:
-    """Read, write, say where; returns the exit status."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError
+def run(arguments: Arguments) -> None:
+    """Read, write, say where."""
     from empirical.report.page import write_report
 
     path = arguments.out or arguments.study / "report.html"
-    try:
-        write_report(arguments.study, path)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    write_report(arguments.study, path)
     print(f"{path}  ({path.stat().st_size / 1e6:.1f} MB, opens in any browser, works offline)")
-    print("\nNext: python paper_figures/make_all.py --captions --out figures    (the same results on paper)")
-    return 0
+    print_next("python paper_figures/make_all.py --captions --out figures", "the same results on paper")
 
+
+main = Command(Arguments, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

@@ -11,14 +11,14 @@ Examples:
     python experiments/score_shards.py pool/index --checkpoint ViT-B-32.safetensors --model ViT-B-32 --keep-threshold 0.28
 """
 
-import dataclasses
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from empirical.command import Command, print_next, print_written
+from empirical.options import Device, check_at_least
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,7 @@ class Arguments:
     """Pairs per batch."""
     workers: int = 2
     """Threads that decode images."""
-    device: str = "auto"
-    """cpu, cuda, or auto (a GPU where there is one)."""
-
-
-def main() -> int:
-    """Parse, run, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    from empirical.errors import DataError, StudyError, in_one_line
-
-    try:
-        run(arguments)
-    except (DataError, StudyError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; shards that are done are kept: run the same command to go on", file=sys.stderr)
-        return 130
-    return 0
+    device: Device = "auto"
 
 
 def run(arguments: Arguments) -> None:
@@ -73,32 +56,27 @@ def run(arguments: Arguments) -> None:
     from empirical.errors import StudyError
     from empirical.figures.scores import draw_scores
     from empirical.index_building import build_index
-    from empirical.records import environment, fingerprint, write_atomically, write_json
+    from empirical.records import fingerprint, write_provenance, write_text
     from empirical.shard_index import file_sha256, is_index, load_index
     from empirical.shard_scores import filter_index, score_index, summarise_skipped, write_scores
+    from empirical.work_progress import TimedLines
 
     if arguments.keep_share is not None and arguments.keep_threshold is not None:
         raise StudyError("give --keep-share or --keep-threshold, not both")
     if arguments.keep_share is not None and not 0 < arguments.keep_share <= 1:
         raise StudyError(f"--keep-share {arguments.keep_share:g}: a share lies between 0 and 1")
-    for flag, value in (("--batch-size", arguments.batch_size), ("--workers", arguments.workers)):
-        if value < 1:
-            raise StudyError(f"{flag} {value}: at least 1")
+    check_at_least(arguments, batch_size=1, workers=1)
     if not arguments.shards:
         raise StudyError(
             "give the shards to score: a folder, a pattern such as 'pool/{000..099}.tar', or an index"
         )
-    started = time.monotonic()
+    lines = TimedLines()
     device = default_device(arguments.device)
     model, tokenizer = load_checkpoint(arguments.checkpoint, arguments.model)
     weights = file_sha256(arguments.checkpoint)
-    said = started
 
     def progress(done: int, total: int, what: str = "pairs scored") -> None:
-        nonlocal said
-        if time.monotonic() - said > 2 or done == total:
-            said = time.monotonic()
-            print(f"[{said - started:4.0f} s] {done:,} of {total:,} {what}", flush=True)
+        lines.now_and_then(f"{done:,} of {total:,} {what}", last=done == total)
 
     if len(arguments.shards) == 1 and is_index(arguments.shards[0]):
         index = load_index(arguments.shards[0])
@@ -128,25 +106,25 @@ def run(arguments: Arguments) -> None:
     written = [write_scores(scores, arguments.out, arguments.format), kept.save(arguments.out / "index")]
     written += draw_scores(scores["score"].to_numpy(float), kept.note, arguments.out / "scores")
     in_index = index.account
-    lines = [
+    found = [
         f"{len(index.shards)} shards; {summarise_skipped(scores)}",
         *([f"when they were indexed: {in_index.summary()}"] if in_index.skipped else []),
         f"kept {len(kept):,} of {kept.note['scored']:,} scored pairs, from {kept.note['lowest_score']:.4f} on",
     ]
-    text = "\n".join(lines)
-    write_atomically(
-        arguments.out / "summary.txt", lambda path: path.write_text(text + "\n", encoding="utf-8")
-    )
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(arguments).items()}
-    seconds = round(time.monotonic() - started, 1)
-    provenance = {"config": config, "filter": kept.note, "seconds": seconds, **environment(device)}
-    write_json(arguments.out / "provenance.json", provenance)
-    written += [arguments.out / "summary.txt", arguments.out / "provenance.json"]
-    print(f"\n{text}\n\nWritten:\n" + "\n".join(f"  {path}" for path in written))
-    print(
-        f"\nNext: python experiments/clip_mixtures.py --source pool={arguments.out / 'index'} ...   (train on what was kept)"
+    text, summary = "\n".join(found), arguments.out / "summary.txt"
+    write_text(summary, text + "\n")
+    provenance = write_provenance(arguments.out, arguments, lines.seconds, device, filter=kept.note)
+    print(f"\n{text}")
+    print_written([*written, summary, provenance])
+    print_next(
+        f"python experiments/clip_mixtures.py --source pool={arguments.out / 'index'} ...",
+        "train on what was kept",
     )
 
+
+main = Command(
+    Arguments, run, __doc__, stopped="shards that are done are kept: run the same command to go on"
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main.exit()

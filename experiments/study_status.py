@@ -9,12 +9,13 @@ Examples:
     python experiments/study_status.py runs/clip_mixtures --out status.csv    one row per run, for a spreadsheet
 """
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from empirical.command import Command, print_next, print_written
 
 
 @dataclass
@@ -29,44 +30,30 @@ class Arguments:
     """Look again every so many seconds until nothing runs any more (0: look once)."""
 
 
-def main() -> int:
-    """Parse, look, print."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    from empirical.errors import StudyError
-
-    try:
-        return show(arguments)
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or arguments.folder}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-def show(arguments: Arguments) -> int:
+def run(arguments: Arguments) -> None:
     """Print the status, once or again and again."""
     from empirical.status import read_status, status_text
-    from empirical.tables import write_table
 
     while True:
         status = read_status(arguments.folder, time.time())
+        if arguments.out is not None:
+            from empirical.tables import write_table
+
+            write_table(status.table(), arguments.out)
         print(status_text(status), flush=True)
         if arguments.out is not None:
-            write_table(status.table(), arguments.out)
-            print(f"\nWritten: {arguments.out}")
+            print_written([arguments.out])
         if not arguments.watch or not (status.is_running or status.count("running")):
             break
         print(flush=True)
         time.sleep(arguments.watch)
     if status.count("failed"):
-        print("\nNext: the command that started the study tries again what failed")
+        print_next("the command that started the study tries again what failed")
     elif status.count("waiting") and not status.is_running:
-        print("\nNext: the command that started the study goes on from here")
-    return 0
+        print_next("the command that started the study goes on from here")
 
+
+main = Command(Arguments, run, __doc__, only_prints=True)
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main.exit()

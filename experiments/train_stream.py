@@ -22,10 +22,10 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
+from empirical.command import Command, print_next, print_written
+from empirical.options import Device, NamedPaths, NamedShards
 from empirical.stream_cluster import StreamSlurmOptions
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Arguments:
     """Train a CLIP on a mixture of sources, streamed from their shards."""
 
-    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=SHARDS")]
+    source: NamedShards
     """A source; repeat. SHARDS: plain .tar shards (a folder, a glob, a range {000..099}), or the folder of a shard index."""
     mixture: str = ""
     """Shares, such as a:0.25+b:0.75 (default: equal shares of all sources)."""
@@ -74,12 +74,9 @@ class Arguments:
     """Threads suit photographs, processes small images."""
     checkpoint_every: int = 500
     """Steps between checkpoints; there is one after each epoch as well."""
-    test_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PATH")] = (
-        field(default=())
-    )
+    test_set: NamedPaths = ()
     """A test set for the trained model; repeat. As in evaluate.py; more can be added after the training is finished."""
-    device: str = "auto"
-    """cpu, cuda, or auto (a GPU where there is one)."""
+    device: Device = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
     threads: int = 0
@@ -95,32 +92,8 @@ class Arguments:
     """Used with --executor slurm."""
 
 
-def main(arguments: Arguments) -> int:
-    """Train, evaluate, say what is next; returns the exit status."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from empirical.errors import DataError, StudyError, TrainingError
-    from empirical.interruption import Interrupted
-
-    try:
-        run(arguments)
-    except (DataError, StudyError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except Interrupted as stopped:  # said before the other processes left
-        return stopped.exit_status
-    except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
-
-
-def run(arguments: Arguments) -> None:
-    """Carry out what the arguments ask for."""
+def run(arguments: Arguments) -> int:
+    """Carry out what the arguments ask for; returns the exit status."""
     from empirical.interruption import Interrupted, StopSignals
     from empirical.stream_cluster import train_on_slurm
     from empirical.stream_process import run_stream
@@ -138,10 +111,13 @@ def run(arguments: Arguments) -> None:
     if arguments.executor == "slurm":
         accuracies = train_on_slurm(training, arguments.slurm, say=say)
     else:
-        with StopSignals() as stop:
-            accuracies = run_stream(training, say=say, stop=stop, goodbye=goodbye)
+        try:
+            with StopSignals() as stop:
+                accuracies = run_stream(training, say=say, stop=stop, goodbye=goodbye)
+        except Interrupted as stopped:
+            return stopped.exit_status
         if int(os.environ.get("RANK", "0")):
-            return
+            return 0
     if accuracies is not None:
         say(f"\n{'test set':28s} {'classes':>7s} {'images':>8s}   accuracy [95% interval]      d'")
         for _, row in accuracies.iterrows():
@@ -149,20 +125,19 @@ def run(arguments: Arguments) -> None:
                 f"{row['test_set']:28s} {row['num_classes']:7d} {row['num_images']:8d}   {row['accuracy']:7.2%} "
                 f"[{row['accuracy_low']:.2%}, {row['accuracy_high']:.2%}]  {row['dprime']:6.3f}"
             )
-    say("\nWritten:")
     files = ("model.safetensors", "account.csv", "loss.csv", "loss.png", "accuracies.csv", "provenance.json")
-    for path in (out / name for name in files):
-        if path.exists():
-            say(f"  {path}")
+    print_written(path for path in (out / name for name in files) if path.exists())
     if len(training.test_sets) > 1 and len(training.options.shares) == 1:
-        say(
-            f"Next: with such a table for each source, joined: python experiments/predict_mixtures.py {out / 'accuracies.csv'}"
+        print_next(
+            f"python experiments/predict_mixtures.py {out / 'accuracies.csv'}",
+            "with such a table for each source, joined",
         )
     else:
-        say(
-            f"Next: python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
+        print_next(
+            f"python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
             "--test-set sketch=PATH"
         )
+    return 0
 
 
 def stream_run(arguments: Arguments) -> "StreamRun":
@@ -213,5 +188,12 @@ def same_command() -> str:
     return f"torchrun --nproc-per-node {here} {words}" + (" on every node" if processes > here else "")
 
 
+main = Command(
+    Arguments,
+    run,
+    __doc__,
+    stopped="the same command goes on from the last checkpoint",
+)
+
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
+    main.exit()

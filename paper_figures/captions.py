@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from empirical.records import write_atomically
+from empirical.records import write_text
 from theory.trial_statistics import agreement, is_judged
 
 _DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -96,5 +96,5 @@ def write_captions(path: Path, captions: Mapping[str, tuple[Caption, str]]) -> P
         # {} after a macro keeps the space that follows it.
         words = "".join(macro(name, p[1:-1]) + "{}" if p.startswith("{") else latex(p) for p in parts)
         lines.append(f"\\newcommand{{{macro(name, 'caption')}}}{{{words}}}")
-    write_atomically(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    write_text(path, "\n".join(lines) + "\n")
     return path

@@ -4,15 +4,14 @@ python -m paper_figures.keep runs/clip_mixtures      ->  paper_figures/records/c
 """
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import tyro
 
-from paper_figures.committed import RECORDS
+from empirical.command import Command
+from empirical.errors import StudyError
 
 KEPT = (".csv", ".json", ".txt")
 LEFT_OUT = ("study.json", "tokenizer.json")
@@ -31,27 +30,33 @@ class Arguments:
     """Name of the records' folder; the study's own by default."""
 
 
-def main() -> int:
-    """Copy and print the paths."""
-    arguments = tyro.cli(Arguments, description=__doc__)
+def run(arguments: Arguments) -> None:
+    """Copy and print the paths.
+
+    Raises: StudyError for a folder without provenance.
+    """
+    from paper_figures.committed import RECORDS
+
     if not (arguments.study / "provenance.json").exists():
-        print(f"error: {arguments.study}: no provenance.json here, so no finished study", file=sys.stderr)
-        return 2
+        raise StudyError(f"{arguments.study}: no provenance.json here, so no finished study")
     target = RECORDS / (arguments.name or arguments.study.name)
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(arguments.study.iterdir()):
         if (path.suffix in KEPT and path.name not in LEFT_OUT) or path.name in IMAGES:
             print(keep(path, target / path.name))
-    return 0
 
 
 def keep(path: Path, kept: Path) -> Path:
     """Copy one file; large tables are rounded to five digits."""
     if path.suffix == ".csv" and path.stat().st_size > LARGE:
+        import pandas as pd
+
         pd.read_csv(path).to_csv(kept, index=False, float_format="%.5g")
         return kept
     return Path(shutil.copyfile(path, kept))
 
 
+main = Command(Arguments, run, __doc__)
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main.exit()

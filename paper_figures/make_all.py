@@ -7,26 +7,27 @@ python paper_figures/make_all.py --records clip_mixtures=runs/mine  measurements
 """
 
 import importlib
-import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 if __package__ in (None, ""):  # called by its path: the repository's root is what imports start from
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from empirical.errors import DataError, StudyError
-from empirical.scheduler import thread_environment
-from paper_figures.captions import Caption, write_captions
-from paper_figures.committed import Records
-from paper_figures.venues import page_of
-from theory.page import on_page
+from empirical.command import Command, prepare_libraries
+from empirical.errors import StudyError
+from empirical.named_paths import named_values
+from empirical.options import Repeated, check_at_least
+from empirical.workers import WorkerPool, thread_environment
+
+if TYPE_CHECKING:
+    from paper_figures.captions import Caption
+    from paper_figures.committed import Records
 
 #: Figures in the order in which they are told; each is a module of this package.
 FIGURES = (
@@ -51,7 +52,7 @@ class Arguments:
     """Folder for NAME.png and so on."""
     captions: bool = False
     """Also write captions.tex: every caption and measured number as a LaTeX macro."""
-    records: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FOLDER")] = ()
+    records: Annotated[Repeated, tyro.conf.arg(metavar="NAME=FOLDER")] = ()
     """Draw from a study's folder in place of the committed records of that name; repeat for more."""
     workers: int = 2
     """Processes that draw side by side."""
@@ -65,31 +66,24 @@ def module_of(figure: str) -> Any:
     return importlib.import_module(f"paper_figures.{figure}")
 
 
-def lacking(figure: str, records: Records) -> list[str]:
+def lacking(figure: str, records: "Records") -> list[str]:
     """The tables that a figure waits for: of its `TABLES`, those that the records lack."""
     return records.lacking(getattr(module_of(figure), "TABLES", ()))
 
 
-def main() -> int:
+def run(arguments: Arguments) -> None:
     """Draw and print the paths."""
-    arguments = tyro.cli(Arguments, description=__doc__)
     unknown = [name for name in arguments.only if name not in FIGURES]
     if unknown:
-        print(f"error: no figure {unknown[0]!r}; there are: {', '.join(FIGURES)}", file=sys.stderr)
-        return 2
-    if arguments.workers < 1:
-        print(f"error: --workers must be at least 1, got {arguments.workers}", file=sys.stderr)
-        return 2
-    try:
-        draw_figures(arguments)
-    except (DataError, StudyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        raise StudyError(f"no figure {unknown[0]!r}; there are: {', '.join(FIGURES)}")
+    check_at_least(arguments, workers=1)
+    draw_figures(arguments)
 
 
 def draw_figures(arguments: Arguments) -> None:
     """Draw the figures asked for, and write the captions; what records lack is said as a note."""
+    from paper_figures.captions import write_captions
+
     replaced_records(arguments.records)
     arguments.out.mkdir(parents=True, exist_ok=True)
     captions: dict[str, tuple[Caption, str]] = {}
@@ -109,27 +103,10 @@ def draw_figures(arguments: Arguments) -> None:
 
 def _all_drawn(arguments: Arguments, names: Sequence[str], workers: int) -> "Iterator[Drawn]":
     if workers == 1:
-        _start()
         yield from (draw_figure(arguments, name) for name in names)
         return
-    with (
-        thread_environment(1),
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start) as pool,
-    ):
-        try:
-            yield from pool.map(draw_figure, repeat(arguments), names)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start() -> None:
-    """What a process needs before it draws."""
-    import jax
-    import matplotlib
-
-    jax.config.update("jax_enable_x64", True)
-    matplotlib.use("Agg")
+    with thread_environment(1), WorkerPool(workers, prepare_libraries) as pool:
+        yield from pool.map(draw_figure, repeat(arguments), names)
 
 
 @dataclass(frozen=True)
@@ -139,7 +116,7 @@ class Drawn:
     name: str
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
-    caption: tuple[Caption, str] | None = None
+    caption: "tuple[Caption, str] | None" = None
 
 
 def draw_figure(arguments: Arguments, name: str) -> Drawn:
@@ -147,6 +124,10 @@ def draw_figure(arguments: Arguments, name: str) -> Drawn:
 
     Raises: StudyError or DataError for records that are missing or older than the figure.
     """
+    from paper_figures.committed import Records
+    from paper_figures.venues import page_of
+    from theory.page import on_page
+
     module = module_of(name)
     study: str = module.STUDY
     folders: dict[str, str | Path] = dict(replaced_records(arguments.records))
@@ -174,15 +155,19 @@ def draw_figure(arguments: Arguments, name: str) -> Drawn:
 
 
 def replaced_records(pairs: tuple[str, ...]) -> dict[str, Path]:
-    """`NAME=FOLDER` pairs; raises StudyError for one that is not, or a folder that is not there."""
-    folders = {}
-    for pair in pairs:
-        name, equals, folder = pair.partition("=")
-        if not equals or not Path(folder).is_dir():
-            raise StudyError(f"--records {pair!r}: write NAME=FOLDER, as in clip_mixtures=runs/clip_mixtures")
-        folders[name] = Path(folder)
-    return folders
+    """`NAME=FOLDER` pairs; raises DataError for one that is not, or a folder that is not there."""
+    return named_values(
+        "--records", pairs, "NAME=FOLDER, as in clip_mixtures=runs/clip_mixtures", _existing_folder
+    )
 
+
+def _existing_folder(path: str) -> Path:
+    if not Path(path).is_dir():
+        raise ValueError(path)
+    return Path(path)
+
+
+main = Command(Arguments, run, __doc__, stopped="figures that are drawn are whole")
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main.exit()

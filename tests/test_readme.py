@@ -322,9 +322,24 @@ def test_the_example_of_single_source_accuracies_is_read(tmp_path: Path) -> None
     assert "yfcc:0.3+laion:0.7" in set(report.tables["predictions.csv"]["sources"])
 
 
+def explanation(command: str) -> str:
+    """What --help says; it must not keep anybody waiting for torch or jax."""
+    words = [sys.executable, "-X", "importtime", str(ROOT / command), "--help"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    # The simulation's options stand with its panels, which are JAX programs.
+    heavy = {"torch"} if command.endswith("dilution_sim.py") else {"torch", "jax", "pandas", "matplotlib"}
+    assert "tyro" in loaded
+    assert not loaded & heavy
+    return result.stdout
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("[a-z]*.py")))
 def test_every_experiment_explains_itself(script: str) -> None:
-    command = [sys.executable, str(ROOT / "experiments" / script), "--help"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "--out" in result.stdout
+    assert "--out" in explanation(f"experiments/{script}")
     assert f"experiments/{script}" in README
+
+
+@pytest.mark.parametrize(("script", "option"), [("make_all.py", "--venue"), ("keep.py", "--name")])
+def test_commands_about_figures_explain_themselves(script: str, option: str) -> None:
+    assert option in explanation(f"paper_figures/{script}")

@@ -41,6 +41,13 @@ def test_import_direction() -> None:
     run(sys.executable, "-c", script)
 
 
+def test_commands_need_nothing_but_what_is_installed() -> None:
+    """`python experiments/x.py` finds theory and empirical, which are installed; the folder it lies in is no package there."""
+    for path in (ROOT / "experiments").glob("*.py"):
+        found = re.search(r"^\s*(from|import) experiments\b", path.read_text(encoding="utf-8"), re.M)
+        assert not found, path
+
+
 def test_modules_stay_small() -> None:
     long = {
         str(path.relative_to(ROOT)): lines

@@ -71,3 +71,18 @@ def check_counts(counts: ArrayLike, name: str = "num_samples") -> Array:
     array = as_float_array(counts)
     require(jnp.isfinite(array) & (array > 0), array, f"{name} must be a finite number > 0")
     return array
+
+
+def check_whole_counts(counts: ArrayLike, num_sources: int) -> np.ndarray:
+    """Numbers of samples n_s to draw from each source, shape (S,), as int64.
+
+    Raises:
+        ValueError: not one whole number >= 0 for each source, or all 0.
+    """
+    numbers = np.atleast_1d(np.asarray(counts))
+    whole = np.rint(numbers).astype(np.int64)
+    if numbers.shape != (num_sources,) or (whole < 0).any() or whole.sum() < 1 or np.any(whole != numbers):
+        raise ValueError(
+            f"counts must be one whole number >= 0 for each of {num_sources} sources, got {numbers.tolist()}"
+        )
+    return whole

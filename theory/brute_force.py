@@ -17,7 +17,7 @@ from jax import Array
 from jaxtyping import Float, Int, Key
 
 from theory import covariance as cov
-from theory.arrays import ArrayLike, as_float_array
+from theory.arrays import ArrayLike, as_float_array, check_whole_counts
 from theory.filtering import Pool
 from theory.gaussian import Source, Target, check_dimensions
 from theory.monte_carlo import MarginDraws
@@ -116,12 +116,7 @@ def brute_force_classifiers(
         ValueError: counts that are not one whole number >= 0 for each source, or all 0; fewer than one trial.
     """
     d = check_dimensions(*sources)
-    numbers = np.atleast_1d(np.asarray(counts))
-    whole = np.rint(numbers).astype(np.int64)
-    if numbers.shape != (len(sources),) or (whole < 0).any() or whole.sum() < 1 or np.any(whole != numbers):
-        raise ValueError(
-            f"counts must be one whole number >= 0 for each of {len(sources)} sources, got {numbers.tolist()}"
-        )
+    whole = check_whole_counts(counts, len(sources))
     if num_trials < 1:
         raise ValueError(f"num_trials must be at least 1, got {num_trials}")
     chunks, size, batch = _row_chunks(int(whole.sum()), d, num_trials)

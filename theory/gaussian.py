@@ -71,22 +71,24 @@ class Target(ClassConditionalGaussian):
     r"""A test distribution t: x given y ~ N(y $\mu_t$, $\Sigma_t$); one of them is the reference."""
 
 
-def _register(kind: type[ClassConditionalGaussian]) -> None:
-    def flatten(item: Any) -> tuple[tuple[Any, Any], str]:
-        return (item.mean, item.covariance), item.name
+def register_pytree(kind: type, arrays: tuple[str, ...]) -> None:
+    """Let JAX trace through a frozen dataclass whose fields are `arrays` and a `name`."""
+
+    def flatten(item: Any) -> tuple[tuple[Any, ...], str]:
+        return tuple(getattr(item, field) for field in arrays), item.name
 
     def unflatten(name: str, children: Any) -> Any:
         # JAX rebuilds pytrees around tracers and placeholders, so the checks of __init__ are skipped here.
         new = object.__new__(kind)
-        for field, value in zip(("mean", "covariance", "name"), (*children, name), strict=True):
+        for field, value in zip((*arrays, "name"), (*children, name), strict=True):
             object.__setattr__(new, field, value)
         return new
 
     jax.tree_util.register_pytree_node(kind, flatten, unflatten)
 
 
-_register(Source)
-_register(Target)
+register_pytree(Source, ("mean", "covariance"))
+register_pytree(Target, ("mean", "covariance"))
 
 
 def check_dimensions(*distributions: ClassConditionalGaussian) -> int:

@@ -8,6 +8,7 @@ their time on factorisations, from the most expensive one down; CPU workers take
 import json
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -193,7 +194,7 @@ def train_jobs(
     total = len(left)
     with tempfile.TemporaryDirectory() as cache, _environment(_ONE_THREAD):
         pools = {
-            kind: (ProcessPoolExecutor(number, context, prepare, (kind, cache)), number)
+            kind: (ProcessPoolExecutor(number, context, _start_worker, (kind, cache)), number)
             for kind, number in (("cuda", gpu_workers), ("cpu", workers))
             if number
         }
@@ -228,8 +229,13 @@ def train_jobs(
                             f"standard error {result.stderr.max():.5f} (last chunk on {device})"
                         )
         except BaseException:
-            for pool, _ in pools.values():
-                pool.shutdown(wait=False, cancel_futures=True)
+            for (
+                pool,
+                _,
+            ) in pools.values():  # what they are at would keep the caller waiting, and is lost anyway
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+                pool.shutdown(cancel_futures=True)
             raise
         for pool, _ in pools.values():
             pool.shutdown()
@@ -270,6 +276,12 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _start_worker(kind: str, cache: str) -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare(kind, cache)
 
 
 def prepare(kind: str, cache: str = "") -> None:

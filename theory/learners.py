@@ -27,7 +27,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
 from theory import covariance as cov
-from theory.arrays import ArrayLike, Scalar, as_float_array, is_concrete, require
+from theory.arrays import ArrayLike, Scalar, as_float_array, check_whole_counts, is_concrete, require
 from theory.gaussian import Source, check_dimensions
 from theory.learners_batches import on_all_cores
 from theory.learners_hinge import hard_margin, soft_margin
@@ -86,12 +86,7 @@ def draw_mixture(key: Key[Array, ""], sources: Sequence[Source], counts: ArrayLi
         ValueError: counts that are not one whole number >= 0 for each source, or all 0.
     """
     d = check_dimensions(*sources)
-    numbers = np.atleast_1d(np.asarray(counts))
-    whole = np.rint(numbers).astype(np.int64)
-    if numbers.shape != (len(sources),) or (whole < 0).any() or whole.sum() < 1 or np.any(whole != numbers):
-        raise ValueError(
-            f"counts must be one whole number >= 0 for each of {len(sources)} sources, got {numbers.tolist()}"
-        )
+    whole = check_whole_counts(counts, len(sources))
     keys = jax.random.split(key, len(sources))
     parts = [
         source.mean + cov.sample(part_key, source.covariance.astype(source.mean.dtype), (int(number), d))

@@ -19,7 +19,7 @@ limit of many features if all pairs of classes are alike; the accuracy is then $
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from jaxtyping import Float
 
 from theory import covariance as cov
 from theory.arrays import ArrayLike, as_float_array, check_counts, check_shares, is_concrete, require
-from theory.gaussian import Source, Target
+from theory.gaussian import Source, Target, register_pytree
 from theory.mixing import MixtureSlope, mixture_slope
 
 
@@ -88,22 +88,8 @@ class MulticlassTarget(MulticlassGaussian):
     r"""A test distribution t: x given class k ~ N($\mu_{t,k}$, $\Sigma_t$)."""
 
 
-def _register(kind: type[MulticlassGaussian]) -> None:
-    def flatten(item: Any) -> tuple[tuple[Any, Any], str]:
-        return (item.means, item.covariance), item.name
-
-    def unflatten(name: str, children: Any) -> Any:
-        # JAX rebuilds pytrees around tracers and placeholders, so the checks of __init__ are skipped here.
-        new = object.__new__(kind)
-        for field, value in zip(("means", "covariance", "name"), (*children, name), strict=True):
-            object.__setattr__(new, field, value)
-        return new
-
-    jax.tree_util.register_pytree_node(kind, flatten, unflatten)
-
-
-_register(MulticlassSource)
-_register(MulticlassTarget)
+register_pytree(MulticlassSource, ("means", "covariance"))
+register_pytree(MulticlassTarget, ("means", "covariance"))
 
 _Sided = TypeVar("_Sided", Source, Target)
 

@@ -9,10 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from empirical.comparison import DPRIME, RATIO
-from empirical.figures.elements import DARK, PALE, dot, legend_below, readable
+from empirical.figures.elements import (
+    DARK,
+    PALE,
+    dot,
+    legend_below,
+    readable,
+    square_panel,
+)
 from theory.plotting import PALETTE, panel_letters, save_figure, use_style
 
 _STYLE = {
@@ -67,12 +73,5 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
             x, y, marker, ms=3.6, mfc=colour if filled else "white", mec=colour, mew=0.8, ls="none", zorder=3
         )
     values = part[["value_a", "value_b"]].to_numpy(float)
-    if np.isfinite(values).any():
-        low, high = np.nanmin(values), np.nanmax(values)
-        margin = max(0.1 * (high - low), 0.02)
-        ax.set_xlim(low - margin, high + margin)
-        ax.set_ylim(low - margin, high + margin)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    ax.set_aspect("equal", adjustable="box")
+    square_panel(ax, values, values, 0.1)
     ax.axline((0, 0), slope=1, color=DARK, lw=0.7, ls=(0, (3, 2)), zorder=1)

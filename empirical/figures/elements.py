@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from scipy.special import ndtri
 
 from empirical.prediction import mixture_shares
@@ -196,6 +196,36 @@ def finite_bars(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.nda
     """Lengths (2, n) of error bars; a bar without end (accuracy 0 or 1) is drawn with length 0."""
     bars = np.stack([middle - low, high - middle])
     return np.where(np.isfinite(bars) & (bars >= 0), bars, 0.0)
+
+
+def cross_bars(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    bars: Sequence[np.ndarray],
+    colour: str,
+    *,
+    lw: float,
+    alpha: float,
+    zorder: float,
+) -> None:
+    """Thin error bars in x and y, for markers that are drawn apart; `bars` holds those of x and those of y."""
+    style = {"ecolor": colour, "elinewidth": lw, "capsize": 0, "alpha": alpha, "zorder": zorder}
+    ax.errorbar(x, y, xerr=bars[0], yerr=bars[1], fmt="none", **style)
+
+
+def square_panel(ax: Axes, low: np.ndarray, high: np.ndarray, room: float) -> None:
+    """The same few ticks and limits on both axes of a square panel: from the lowest `low` to the highest `high` and a share
+    `room` of that beyond.
+    """
+    if np.isfinite(low).any():
+        lowest, highest = np.nanmin(low), np.nanmax(high)
+        margin = max(room * (highest - lowest), 0.02)
+        ax.set_xlim(lowest - margin, highest + margin)
+        ax.set_ylim(lowest - margin, highest + margin)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    ax.set_aspect("equal", adjustable="box")
 
 
 def probit_of(accuracy: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from empirical.figures.accuracy_panel import (
     PIE_SIZES,
@@ -23,12 +22,14 @@ from empirical.figures.elements import (
     INK,
     PALE,
     RULE_STYLE,
+    cross_bars,
     dot,
     legend_below,
     mixture_label,
     percent_panel,
     readable,
     source_colours,
+    square_panel,
 )
 from empirical.figures.filtering import draw_filtering
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
@@ -110,18 +111,7 @@ def _ratio_panel(ax: Axes, rows: pd.DataFrame, first: bool) -> None:
                 1.96 * np.nan_to_num(part[f"ratio_{end}_stderr"].to_numpy(float))
                 for end in ("predicted", "measured")
             ]
-            ax.errorbar(
-                x,
-                y,
-                xerr=bars[0],
-                yerr=bars[1],
-                fmt="none",
-                ecolor=INK,
-                elinewidth=0.5,
-                capsize=0,
-                alpha=0.6 * scale**2,
-                zorder=3,
-            )
+            cross_bars(ax, x, y, bars, INK, lw=0.5, alpha=0.6 * scale**2, zorder=3)
         ax.plot(
             x, y, marker, ms=scale * (3.6 if primary else 3.2), mfc=colour if filled else "none",
             mec="none" if filled and scale < 1 else colour, mew=0.7 * scale, ls="none", zorder=6 if primary else 4,
@@ -130,14 +120,7 @@ def _ratio_panel(ax: Axes, rows: pd.DataFrame, first: bool) -> None:
     values = rows[["ratio_predicted", "ratio_measured"]].to_numpy(float)
     ends = 1.96 * np.nan_to_num(rows[["ratio_predicted_stderr", "ratio_measured_stderr"]].to_numpy(float))
     ends = np.where((rows["rule"] == PRIMARY_RULE).to_numpy()[:, None], ends, 0.0)
-    if np.isfinite(values).any():
-        low, high = np.nanmin(values - ends), np.nanmax(values + ends)
-        margin = max(0.05 * (high - low), 0.02)
-        ax.set_xlim(low - margin, high + margin)
-        ax.set_ylim(low - margin, high + margin)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    ax.set_aspect("equal", adjustable="box")
+    square_panel(ax, values - ends, values + ends, 0.05)
     ax.axline((0, 0), slope=1, color=PALE, lw=0.8, zorder=1)
     order = [rms[rule] for rule in (PRIMARY_RULE, *(r for r in RULES if r != PRIMARY_RULE)) if rule in rms]
     pairs = [" · ".join(order[i : i + 2]) for i in range(0, len(order), 2)]

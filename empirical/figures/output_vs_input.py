@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from empirical.figures.elements import (
     INK,
     PALE,
+    cross_bars,
     dot,
     finite_bars,
     legend_below,
@@ -84,18 +85,7 @@ def _agreement(ax: Axes, pairs: pd.DataFrame, colours: dict[str, str], first: bo
             finite_bars(*(rows[f"{kind}_ratio{end}"].to_numpy(float) for end in ("_low", "", "_high")))
             for kind in ("input", "output")
         ]
-        ax.errorbar(
-            x,
-            y,
-            xerr=bars[0],
-            yerr=bars[1],
-            fmt="none",
-            ecolor=PALE,
-            elinewidth=0.5,
-            capsize=0,
-            alpha=0.7,
-            zorder=2,
-        )
+        cross_bars(ax, x, y, bars, PALE, lw=0.5, alpha=0.7, zorder=2)
         filled = heads == "each"
         ax.plot(
             x,

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from empirical.figures.elements import (
     INK,
     OpenEnded,
+    cross_bars,
     dot,
     finite_bars,
     legend_below,
@@ -121,18 +122,7 @@ def _points(
         middle.append(value)
         bars.append(finite_bars(low, value, high))
     x, y = middle
-    ax.errorbar(
-        x,
-        y,
-        xerr=bars[0],
-        yerr=bars[1],
-        fmt="none",
-        ecolor=colour,
-        elinewidth=0.6,
-        capsize=0,
-        alpha=0.55,
-        zorder=3,
-    )
+    cross_bars(ax, x, y, bars, colour, lw=0.6, alpha=0.55, zorder=3)
     for n, *place in zip(both["n_train"], x, y, strict=True):
         size = _marker_size(int(n), sizes)
         ax.plot(*place, marker, ms=size, mfc=colour, mec="white", mew=0.3, ls="none", zorder=4)

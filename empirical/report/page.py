@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from empirical.errors import StudyError
-from empirical.records import write_atomically
+from empirical.records import write_text
 from empirical.report.packing import pack
 from empirical.report.payload import report_payload
 
@@ -36,7 +36,7 @@ def write_report(folder: Path, path: Path) -> Path:
         raise StudyError(
             f"{folder}: the report would have {size / 1e6:.1f} MB, more than {LARGEST / 1e6:g}; leave runs out of accuracies.csv"
         )
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
     return path
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from empirical.errors import StudyError
-from empirical.records import environment, write_atomically, write_json
+from empirical.records import environment, write_json, write_text
 from empirical.sources.download import plan_shards
 from empirical.sources.reasons import LOST, PLACEHOLDER, reason_of
 from empirical.sources.request import Request
@@ -55,7 +55,7 @@ def write_data_card(request: Request) -> tuple[dict[str, Any], list[Path]]:
     stem = request.folder / "data_card"
     write_json(stem.with_suffix(".json"), card)
     text = as_markdown(card)
-    write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(stem.with_suffix(".md"), text)
     return card, [stem.with_suffix(".json"), stem.with_suffix(".md"), *draw_data_card(card, measured, stem)]
 
 

@@ -295,7 +295,7 @@ def test_the_command_designs_from_records_alone(folder, tmp_path):
     [
         (("--budget", "512", "--shift", "moon"), "no test set 'moon'"),
         (("--budget", "1"), "2 samples or more"),
-        (("--budget", "512", "--available", "first=many"), "expected SOURCE=COUNT"),
+        (("--budget", "512", "--available", "first=many"), "write --available SOURCE=COUNT"),
         (("--budget", "512", "--available", "moon=3"), "no source 'moon'"),
     ],
 )

@@ -112,8 +112,8 @@ def test_bad_input_is_one_clear_line(tmp_path, checkpoint, capsys, test_sets, mo
     [
         ({"device": "cuda:99"}, "--device cuda:99: not usable here"),
         ({"device": "abacus"}, "--device abacus: not usable here"),
-        ({"batch_size": 0}, "--batch-size 0: at least 1"),
-        ({"workers": -1}, "--workers -1: at least 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
+        ({"workers": -1}, "--workers must be at least 0, got -1"),
     ],
 )
 def test_settings_that_cannot_work_are_said_before_anything_is_read(tmp_path, capsys, options, message):

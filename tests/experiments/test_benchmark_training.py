@@ -37,7 +37,7 @@ def test_readers_that_disagree_are_an_error_not_a_ratio(tmp_path, monkeypatch):
     [({"repeats": 0}, "--repeats"), ({"seeds": 0}, "--seeds"), ({"only": ()}, "--only")],
 )
 def test_impossible_arguments_are_refused(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(StudyError, match=message):
         run(Arguments(out=tmp_path, **options))
 
 

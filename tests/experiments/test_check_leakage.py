@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+import tyro
 from PIL import Image
 
 from empirical.arrays import Pairs
@@ -51,6 +52,12 @@ def test_planted_leaks_are_reported_with_pictures(tmp_path, capsys):
     assert "4 pairs of duplicates, 2 of them between a source and a test set" in captured.out
     assert "1 x image is damaged" in captured.err
     assert (tmp_path / "out" / "leakage.png").is_file()
+
+
+def test_sources_and_test_sets_are_given_one_by_one():
+    words = ["--source", "a=A/", "--source", "b=B/", "--test-set", "c=C/", "--test-set", "d=D/"]
+    arguments = tyro.cli(Arguments, args=words)
+    assert (arguments.source, arguments.test_set) == (("a=A/", "b=B/"), ("c=C/", "d=D/"))
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,13 @@ def test_killed_and_started_again_gives_the_same_tables(tmp_path: Path) -> None:
         process = subprocess.Popen(
             command(*TINY, "--out", str(killed)), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL
         )
-        known = len(list((killed / "records").glob("*.json")))
+        known = len(list((killed / "records").glob("[!.]*.json")))
         deadline = time.monotonic() + 120
-        while len(list((killed / "records").glob("*.json"))) < known + 2 and time.monotonic() < deadline:
+        while len(list((killed / "records").glob("[!.]*.json"))) < known + 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    finished = {path: path.stat().st_mtime_ns for path in (killed / "records").glob("*.json")}
+    finished = {path: path.stat().st_mtime_ns for path in (killed / "records").glob("[!.]*.json")}
     assert len(finished) >= 4
     study(*TINY, "--out", str(killed))
     for path, time_ns in finished.items():
@@ -119,12 +119,61 @@ def test_killed_and_started_again_gives_the_same_tables(tmp_path: Path) -> None:
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
+def test_a_study_goes_on_when_the_reader_of_its_progress_leaves(
+    smoke: tuple[Path, str], tmp_path: Path
+) -> None:
+    """`clip_mixtures.py ... | head -1` loses the log, and nothing else."""
+    out = tmp_path / "study"
+    process = subprocess.Popen(
+        command("--preset", "smoke", "--out", str(out)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.communicate()[1] == b""
+    assert process.returncode == 0
+    for name in ("accuracies.csv", "trends.csv", "predictions.csv", "summary.txt"):
+        assert (out / name).read_bytes() == (smoke[0] / name).read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["while its workers start", "while they train"])
+def test_ctrl_c_is_one_line_whatever_the_workers_are_at(tmp_path: Path, moment: str) -> None:
+    """As a terminal sends it: to the whole process group."""
+    process = subprocess.Popen(
+        command(*TINY, "--epochs", "200", "--jobs", "2", "--out", str(tmp_path)),
+        cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        workers = [pid for pid in children.read_text().split() if is_worker(pid)]
+        if workers if moment == "while its workers start" else list((tmp_path / "running").glob("*.json")):
+            break
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert told == f"\nstopped; finished runs are kept: run the same command to continue in {tmp_path}\n"
+
+
+def is_worker(process: str) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--source", "a=nowhere/*.tar", "--test-set", "x=y", "--test-set", "z=y"), "nowhere"),
         (("--source", "a=b"), "--test-set"),
-        (("--source", "no-path"), "expected NAME=PATH"),
+        (("--source", "a=b", "--source", "a=c"), "the name 'a' is given twice"),
+        (("--test-set", "test-a=b"), "names that start with test-"),
+        (("--source", "no-path"), "write --source NAME=PATH"),
         (("--sizes", "1"), "at least 2 training samples"),
         (("--reference", "moon"), "'moon' is not a test set"),
         (("--mixture", "stock:0.5+snapshots:0.4"), "sum to 0.9"),

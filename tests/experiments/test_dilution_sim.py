@@ -1,6 +1,9 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +143,22 @@ def test_help_explains_every_argument():
     ):
         assert field in result.stdout
     assert "mixing turns the line" in result.stdout
+
+
+def test_ctrl_c_does_not_wait_for_the_panels_at_work(tmp_path):
+    """As a terminal sends it, to the whole process group; these panels would take many minutes."""
+    many = ("--num-trials", "5000000", "--num-pools", "1000000", "--out", str(tmp_path / "out"))
+    process = subprocess.Popen(
+        [sys.executable, dilution_sim.__file__, "--panel", "dilution", "filtering", *many],
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while len(children.read_text().split()) < 3 and time.monotonic() < deadline:  # two workers and a tracker
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert (process.returncode, told) == (130, f"\nstopped; finished panels are in {tmp_path / 'out'}\n")
 
 
 def test_errors_on_the_command_line_are_one_line(capsys, monkeypatch, tmp_path):

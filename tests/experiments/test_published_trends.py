@@ -111,7 +111,7 @@ def test_an_evaluation_of_ones_own_enters_words_tables_and_figure(results, tmp_p
     ("arguments", "message"),
     [
         (["--column", "imagenet=top1"], "no column 'top1' for imagenet; the columns are name, pretrained"),
-        (["--group", "pools="], "regular expression is empty"),
+        (["--group", "pools="], "write --group NAME=REGEX"),
         (["--group", "pools"], "write --group NAME=REGEX"),
         (["--out", "results.csv/out"], "error: results.csv/out"),
     ],

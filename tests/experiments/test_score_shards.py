@@ -166,8 +166,8 @@ def test_impossible_arguments_are_refused(made, tmp_path):
         run(both)
     plain = Arguments((str(folder / "shards"),), folder / "clip.safetensors", out=tmp_path)
     for wrong, message in (
-        (replace(plain, batch_size=0), "--batch-size 0"),
-        (replace(plain, workers=0), "--workers 0"),
+        (replace(plain, batch_size=0), "--batch-size must be at least 1, got 0"),
+        (replace(plain, workers=0), "--workers must be at least 1, got 0"),
         (replace(plain, keep_share=1.5), "--keep-share 1.5"),
         (replace(plain, device="cuda:99"), "cuda:99"),
     ):

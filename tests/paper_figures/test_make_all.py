@@ -149,6 +149,22 @@ def test_figures_say_what_a_study_has_not_measured(monkeypatch, tmp_path: Path, 
     assert "no filtered pools" in capsys.readouterr().err
 
 
+def test_all_figures_asked_for_are_drawn_when_the_reader_of_their_paths_leaves(tmp_path: Path) -> None:
+    """`make_all.py | head -1`, with the workers that draw many figures."""
+    names = ("dilution", "escape", "wrong_line", "break_even", "learners", "best_mixture", "testbed", "pairs")
+    words = ["--only", *names, "--format", "png", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "paper_figures" / "make_all.py"), *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline().decode() == f"{tmp_path / 'dilution.png'}\n"
+    process.stdout.close()
+    assert "Error" not in process.communicate()[1].decode()
+    assert process.returncode == 0
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(names)
+
+
 def test_unknown_figures_and_folders_are_named(monkeypatch, capsys) -> None:
     assert run_main(monkeypatch, "--only", "moon") == 2
     assert "no figure 'moon'" in capsys.readouterr().err

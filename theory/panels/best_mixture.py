@@ -16,7 +16,7 @@ from jaxtyping import Float, Key
 from theory.classifiers import averaging_law
 from theory.gaussian import Source, Target
 from theory.monte_carlo import sample_averaging
-from theory.panels.panel import Progress, silent
+from theory.panels.panel import Progress, check_at_least, silent
 from theory.portfolio import BestMixture, best_mixture
 from theory.portfolio_frontier import mixture_frontier
 from theory.reduced_problem import ReducedProblem, reduce_problem
@@ -56,12 +56,7 @@ class BestMixtureOptions:
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        lowest = {"num_features": 8, "path_points": 2, "map_steps": 4, "frontier_points": 2, "num_trials": 2}
-        for name, least in lowest.items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
-                )
+        check_at_least(self, num_features=8, path_points=2, map_steps=4, frontier_points=2, num_trials=2)
         for name, sizes in (("sizes", self.sizes), ("map-samples", (self.map_samples,))):
             if not sizes or not all(0 < size < np.inf for size in sizes):
                 raise ValueError(f"--{name} must be finite numbers > 0, got {list(sizes)}")

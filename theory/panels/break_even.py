@@ -21,7 +21,7 @@ from jaxtyping import Float, Key
 from theory.break_even import REGIONS, AdditionMap, addition_map
 from theory.gaussian import Source, Target
 from theory.monte_carlo import MarginDraws, sample_averaging
-from theory.panels.panel import Progress, silent
+from theory.panels.panel import Progress, check_at_least, silent
 from theory.reduced_problem import ReducedProblem, reduce_problem
 from theory.trial_statistics import agreement
 
@@ -59,11 +59,7 @@ class BreakEvenOptions:
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        for name, least in {"num_features": 20, "num_trials": 2, "map_points": 5}.items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
-                )
+        check_at_least(self, num_features=20, num_trials=2, map_points=5)
         if not 0 < self.cosine < 0.5:
             raise ValueError(f"--cosine must lie in (0, 0.5), got {self.cosine}")
 

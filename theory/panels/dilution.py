@@ -15,7 +15,7 @@ from jaxtyping import Key
 
 from theory.panels.finite_size import finite_size_bias_table
 from theory.panels.mixing import default_setting, mixing_table, num_mixing_jobs
-from theory.panels.panel import Progress, silent
+from theory.panels.panel import Progress, check_at_least, silent
 from theory.trial_statistics import agreement
 
 if TYPE_CHECKING:
@@ -54,16 +54,10 @@ class DilutionOptions:
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        if self.num_features < 8:
-            raise ValueError(f"--num-features must be at least 8, got {self.num_features}")
-        if self.num_shares < 3:
-            raise ValueError(f"--num-shares must be at least 3, got {self.num_shares}")
-        for name in ("num_trials", "num_brute_force_trials", "num_bias_trials"):
-            if getattr(self, name) < 2:
-                flag = name.replace("_", "-")
-                raise ValueError(
-                    f"--{flag} must be at least 2 for a standard error, got {getattr(self, name)}"
-                )
+        check_at_least(self, num_features=8, num_shares=3)
+        check_at_least(
+            self, "for a standard error", num_trials=2, num_brute_force_trials=2, num_bias_trials=2
+        )
         if not self.sizes:
             raise ValueError("--sizes needs at least one number of samples")
         for size in (*self.sizes, *self.brute_force_sizes):

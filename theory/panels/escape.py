@@ -20,7 +20,7 @@ from theory.escape_settings import escape_settings
 from theory.gaussian import Source
 from theory.limit_rows import LimitRow, limit_margins
 from theory.mixing import alignments
-from theory.panels.panel import Progress, silent
+from theory.panels.panel import Progress, check_at_least, silent
 from theory.trial_statistics import agreement, summarise
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ class EscapeOptions:
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        lowest = {"num_features": 8, "num_trials": 2, "map_points": 5, "whitening_points": 5}
-        for name, least in lowest.items():
-            if getattr(self, name) < least:
-                flag = name.replace("_", "-")
-                raise ValueError(f"--{flag} must be at least {least}, got {getattr(self, name)}")
+        check_at_least(self, num_features=8, num_trials=2, map_points=5, whitening_points=5)
 
 
 def num_escape_steps(options: EscapeOptions) -> int:

@@ -23,7 +23,7 @@ from theory.filtering import (
     with_shuffled_captions,
 )
 from theory.gaussian import Source, Target
-from theory.panels.panel import Progress, silent
+from theory.panels.panel import Progress, check_at_least, silent
 from theory.thresholds import leading_places, threshold_for_kept_share
 from theory.trial_statistics import agreement, summarise
 
@@ -50,8 +50,7 @@ class FilteringOptions:
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        if self.num_pools < 2:
-            raise ValueError(f"--num-pools must be at least 2 for a standard error, got {self.num_pools}")
+        check_at_least(self, "for a standard error", num_pools=2)
         shares = self.kept_shares
         if min(shares, default=0.0) * self.pool_size < 10 or max(shares) > 1:
             raise ValueError(

@@ -21,7 +21,7 @@ from theory.escape import train_rows, verdict
 from theory.exact_geometry import generator_of
 from theory.gaussian import Source, Target, margin
 from theory.limit_rows import LimitRow, limit_margins
-from theory.panels.panel import Progress, silent
+from theory.panels.panel import Progress, check_at_least, silent
 from theory.trial_statistics import agreement, summarise
 
 if TYPE_CHECKING:
@@ -68,16 +68,9 @@ class LearnersOptions:
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        if self.num_features < 8:
-            raise ValueError(f"--num-features must be at least 8, got {self.num_features}")
-        if self.samples_per_feature < 2:
-            raise ValueError(
-                f"--samples-per-feature must be at least 2 (least squares), got {self.samples_per_feature}"
-            )
-        if self.num_trials < 2:
-            raise ValueError(f"--num-trials must be at least 2 for a standard error, got {self.num_trials}")
-        if self.curve_points < 3:
-            raise ValueError(f"--curve-points must be at least 3, got {self.curve_points}")
+        check_at_least(self, num_features=8, curve_points=3)
+        check_at_least(self, "(least squares)", samples_per_feature=2)
+        check_at_least(self, "for a standard error", num_trials=2)
         for share in self.shares:
             if not 0 < share < 1:
                 raise ValueError(f"--shares must lie in (0, 1), got {share}")

@@ -17,6 +17,20 @@ def silent(message: str) -> None:
     """Report progress to nobody."""
 
 
+def check_at_least(options: object, why: str = "", **lowest: int) -> None:
+    """Refuse options of a panel below what it needs: `check_at_least(self, num_trials=2)`; `why` follows the number.
+
+    Raises:
+        ValueError: naming the option, its value and what is allowed.
+    """
+    for name, least in lowest.items():
+        value = getattr(options, name)
+        if value < least:
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be at least {least}{why and f' {why}'}, got {value}"
+            )
+
+
 @dataclass(frozen=True)
 class Panel:
     """One panel: a question, the sweep that answers it, the figure and the finding.
