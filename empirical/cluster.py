@@ -99,6 +99,10 @@ class SlurmOptions:
                 "--device cuda on a cluster: say how many GPUs a run gets, --slurm.gpus-per-run 1"
             )
 
+    def device(self, asked: str) -> str:
+        """What `auto` means on a cluster: the GPUs are the nodes', not this machine's."""
+        return ("cuda" if self.gpus_per_run else "cpu") if asked == "auto" else asked
+
     def parameters(self, name: str, threads: int) -> dict[str, object]:
         """The same for submitit."""
         given: dict[str, object] = {
@@ -131,11 +135,13 @@ def run_tasks_on_slurm(
     threads: int = 1,
     done: Sequence[str] = (),
     say: Callable[[str], None] = lambda message: None,
+    on_look: Callable[[Collection[str]], None] = lambda numbers: None,
 ) -> Generator[Outcome, None, None]:
     """Yield an `Outcome` for each task as it finishes, like `run_tasks`; `folder` must be one that every node sees.
 
     Values come back as JSON. Ending the generator (Ctrl-C) cancels the study's jobs; killing the process leaves them
-    in the queue, where the next start in this folder finds them.
+    in the queue, where the next start in this folder finds them. `on_look` is called with the numbers of the jobs that have
+    not ended, before each look at the queue.
 
     Raises:
         StudyError: SLURM does not answer at the start, or refuses the jobs.
@@ -150,6 +156,7 @@ def run_tasks_on_slurm(
         while not graph.over:
             yield from graph.blocked()
             cluster.submit(graph.ready())
+            on_look(cluster.jobs)
             waited = True
             for outcome in cluster.finished():
                 waited = False

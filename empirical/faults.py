@@ -2,7 +2,7 @@
 
 `QNQ_KILL_AT="half-written records/*.json"` kills the process (SIGKILL, as the out-of-memory killer does) whenever it
 comes to that moment for a file whose path ends so; several are separated by `;`. Unset, it costs one look into the
-environment per written file.
+environment per written file. `SIGTERM@renamed checkpoint.pt` sends that signal instead, to this process alone.
 """
 
 import os
@@ -19,7 +19,8 @@ def moment(name: str, path: Path, temporary: Path | None = None) -> None:
     """The process has come to the moment `name` of writing `path`; it ends here if `QNQ_KILL_AT` says so."""
     for wanted in os.environ.get(VARIABLE, "").split(";"):
         when, _, pattern = wanted.strip().partition(" ")
+        sent, _, when = when.rpartition("@")
         if when == name and fnmatch(path.as_posix(), f"*{pattern}"):
-            if name == "half-written" and temporary is not None:
+            if not sent and name == "half-written" and temporary is not None:
                 os.truncate(temporary, temporary.stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, sent) if sent else signal.SIGKILL)

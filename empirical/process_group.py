@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -61,6 +62,26 @@ def current_world(backend: str = "") -> World:
     return World(distributed.get_rank(), distributed.get_world_size())
 
 
+def join_slurm_group() -> int:
+    """Tell this process of a SLURM step its place among the step's processes, as torchrun would; returns its rank.
+
+    `current_world` then joins them. The first node of a step is where it was launched.
+    """
+    number, size = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_NTASKS"])
+    several = int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) > 1
+    rank = os.environ["SLURM_PROCID"]
+    if size > 1:
+        os.environ |= {
+            "RANK": rank,
+            "WORLD_SIZE": str(size),
+            "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+            "MASTER_ADDR": os.environ["SLURM_LAUNCH_NODE_IPADDR"] if several else "127.0.0.1",
+            # Below the ports that systems give away, and another one for each job of a node.
+            "MASTER_PORT": str(20_000 + number % 12_000),
+        }
+    return int(rank)
+
+
 @cache
 def _side_group() -> distributed.ProcessGroup:
     """A group for what is not training: on the CPU whatever the backend, and patient (one process may read for hours)."""
@@ -82,6 +103,25 @@ def gather_json(world: World, value: Any) -> list[Any]:
     return [
         json.loads(bytes(each[: int(length)].tolist())) for each, length in zip(texts, lengths, strict=True)
     ]
+
+
+def ask_all(world: World, value: Callable[[], int]) -> Callable[[], int]:
+    """Ask every process for a number; the returned function gives the largest one, the same in every process.
+
+    All processes ask, and fetch the answer, at the same places; what they do in between hides the time it takes. Alone, the
+    number is looked at when the answer is fetched.
+    """
+    if world.size == 1:
+        return value
+    largest = torch.tensor([value()], dtype=torch.int64)
+    work = distributed.all_reduce(largest, distributed.ReduceOp.MAX, group=_side_group(), async_op=True)
+    assert work is not None
+
+    def answer() -> int:
+        work.wait()
+        return int(largest)
+
+    return answer
 
 
 def leave(world: World) -> None:

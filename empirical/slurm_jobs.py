@@ -19,6 +19,10 @@ LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "REQUEUED")
 """States in which the job is not to blame."""
 
 
+_STOPPED = ("143:0", "15:0", "0:15", "140:0", "12:0", "0:12")
+"""Exit codes of a job that SIGTERM ended before SLURM did, as in the grace time of a preemption, or SIGUSR2, the notice before
+the time limit, while it was still importing. scancel leaves another state."""
+
 _KILLED = ("0:9", "9:0", "137:0")
 """Exit codes of a step that got SIGKILL: its own, srun's, and a shell's that waits for srun."""
 
@@ -43,7 +47,7 @@ class JobEnd:
     @property
     def is_lost(self) -> bool:
         """Whether the same job might well succeed elsewhere."""
-        return self.state in LOST
+        return self.state in LOST or (self.state == "FAILED" and self.exit_code in _STOPPED)
 
     def reason(self, number: str, *, timeout_min: int) -> str:
         """Why it has no result, and the way out."""
@@ -122,7 +126,11 @@ def outcomes_there(folder: Path) -> set[str]:
 
 
 def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
-    """What a job does: carry out its tasks, each with an outcome on disk; those that have one are not repeated."""
+    """What a job does: carry out its tasks, each with an outcome on disk; those that have one are not repeated.
+
+    In a job of several processes each of them does this: the value is the first one's, a failure anybody's, who then ends with
+    status 1 so that the others are not left waiting.
+    """
     import signal
 
     import torch
@@ -131,6 +139,8 @@ def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    first = os.environ.get("SLURM_PROCID", "0") == "0"
+    alone = os.environ.get("SLURM_NTASKS", "1") == "1"
     for task in tasks:
         path = outcome_path(folder, task.name)
         if path.exists():
@@ -139,7 +149,12 @@ def carry_out(folder: Path, tasks: Sequence[Task], threads: int) -> None:
             outcome: dict[str, Any] = {"value": task.function(*task.arguments)}
         except Exception as error:
             outcome = {"failure": reason_of(error)}
-        write_json(path, {"task": task.name, "identity": identity(task), **outcome})
+        failed = "failure" in outcome
+        # The first failure is the reason; what the others see of it is that one of them has gone.
+        if (first and not failed) or (failed and not path.exists()):
+            write_json(path, {"task": task.name, "identity": identity(task), **outcome})
+        if failed and not alone:
+            raise SystemExit(1)
 
 
 def read_outcome(folder: Path, task: Task) -> Outcome | None:
@@ -186,6 +201,19 @@ def why_it_ended(number: str, folder: Path) -> JobEnd:
     state, exit_code, node = (rows[-1].split("|") if rows else ["", "", ""])[:3]
     # "CANCELLED by 1000" is one state with a remark.
     return JobEnd(state.split(" ")[0], exit_code, node, _last_words(folder / "jobs" / f"{number}_0_log.err"))
+
+
+def printed_by(folder: Path, number: str, start: int = 0) -> tuple[list[str], int]:
+    """Whole lines that a job's first process has printed since byte `start`, and where to go on reading."""
+    try:
+        with open(folder / "jobs" / f"{number}_0_log.out", "rb") as file:
+            file.seek(start)
+            new = file.read()
+    except OSError:  # it waits in the queue
+        return [], start
+    whole = new[: new.rfind(b"\n") + 1]
+    lines = whole.decode(errors="replace").splitlines()
+    return [line for line in lines if not line.startswith("submitit ")], start + len(whole)
 
 
 def _last_words(log: Path) -> str:

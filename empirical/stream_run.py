@@ -20,6 +20,7 @@ import torch
 from empirical.errors import DataError, StudyError
 from empirical.evaluation import evaluate_by_name
 from empirical.figures.training_loss import draw_training_loss
+from empirical.interruption import Interrupted, StopSignals
 from empirical.model import (
     build_model,
     context_length,
@@ -71,6 +72,7 @@ def train_from_stream(
     world: World = ALONE,
     say: Callable[[str], None] = print,
     quiet: bool = False,
+    stop: StopSignals | None = None,
 ) -> bool:
     """Index, plan, train and write; False where this training was finished already. Every process of a group calls it.
 
@@ -79,11 +81,12 @@ def train_from_stream(
         indexes: folder for the sources' indexes, which several trainings may share (default: `out`/indexes).
         world: this process's part; the first one indexes, speaks and writes.
         say: receives what the first process has to tell, line by line; quiet: no progress.
+        stop: signals noted there end the training after its step, with a checkpoint; without it they act at once.
 
     Raises:
         DataError: shards, index or checkpoint that cannot be used.
         StudyError: options that make no sense, or a folder that holds a training of other settings; says which.
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss became NaN or infinite. Interrupted: a signal asked for it; the same call goes on.
     """
     first, folder = world.rank == 0, indexes or out / "indexes"
     say = say if first else lambda line: None
@@ -133,8 +136,23 @@ def train_from_stream(
             world=world,
             bfloat16=options.bfloat16,
         )
-        _train(trainer, TrainingCheckpoint(out / CHECKPOINT, settings), options, out, config, say, quiet)
-        gather_json(world, None)  # nobody leaves before the weights are written
+        try:
+            _train(
+                trainer,
+                TrainingCheckpoint(out / CHECKPOINT, settings),
+                options,
+                out,
+                config,
+                say,
+                quiet,
+                stop,
+            )
+        except Interrupted:
+            gather_json(
+                world, None
+            )  # nobody leaves before the checkpoint is written: the others would be killed
+            raise
+        gather_json(world, None)  # nor before the weights are
     return True
 
 
@@ -154,6 +172,7 @@ def _train(
     config: Mapping[str, Any],
     say: Callable[[str], None],
     quiet: bool,
+    stop: StopSignals | None,
 ) -> None:
     if checkpoint.restore(trainer):
         epoch, step = trainer.place
@@ -173,7 +192,7 @@ def _train(
     try:
         log = continue_training(
             trainer, checkpoint, every=options.checkpoint_every, on_epoch=told,
-            on_step=lambda: progress.step(trainer.steps_done),
+            on_step=lambda: progress.step(trainer.steps_done), stop=stop,
         )  # fmt: skip
     finally:
         progress.stop()

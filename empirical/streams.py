@@ -21,6 +21,7 @@ from jaxtyping import Integer, UInt8
 
 from empirical.errors import DataError, StudyError
 from empirical.indexed_reader import DecodedBatch, decode_batch
+from empirical.interruption import leave_stopping_to_parent
 from empirical.plan import Draw, Shares
 from empirical.shard_index import Location, ShardIndex
 from empirical.stream_account import SourceAccount, StreamAccount
@@ -29,6 +30,11 @@ from empirical.workers import WorkerPool, limit_threads
 
 _STAND_INS = 100  # samples tried in place of an unreadable one before its source counts as unusable
 _BATCHES_AHEAD = 2  # per worker
+
+
+def _start_decoder() -> None:
+    limit_threads(1)
+    leave_stopping_to_parent()
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,7 @@ class SampleStream:
     def _submit(self) -> Callable[[np.ndarray], Future[DecodedBatch]]:
         if self.workers and self._pool is None:
             if self.worker_kind == "processes":
-                self._pool = WorkerPool(self.workers, limit_threads, (1,))
+                self._pool = WorkerPool(self.workers, _start_decoder)
             else:
                 self._pool = ThreadPoolExecutor(self.workers, "decode")
         pool = self._pool

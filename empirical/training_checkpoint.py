@@ -2,13 +2,15 @@
 
 A checkpoint holds weights, optimizer, place, losses and the stream's account. It is written every N steps and after
 each epoch, beside its place and then renamed, and read with weights_only=True. Killed anywhere, the run goes on in
-mid-epoch; on a CPU its weights are bit for bit those of an undisturbed run.
+mid-epoch; on a CPU its weights are bit for bit those of an undisturbed run. Asked to stop by a signal, it writes one more
+and goes on from exactly there.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from typing import Any
 import torch
 
 from empirical.errors import DataError, StudyError, TrainingError
+from empirical.interruption import Interrupted, StopSignals
 from empirical.model import private_random_stream
-from empirical.process_group import gather_json
+from empirical.process_group import ask_all, gather_json
 from empirical.records import write_atomically
 from empirical.stream_account import merged_states
 from empirical.stream_trainer import StreamTrainer
@@ -117,6 +120,7 @@ def continue_training(
     every: int = 0,
     on_step: Callable[[], None] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    stop: StopSignals | None = None,
 ) -> TrainingLog:
     """Train to the end from where the trainer stands (`checkpoint.restore` it first); leaves it in evaluation mode.
 
@@ -125,25 +129,45 @@ def continue_training(
         every: save after so many steps of an epoch (0: after each epoch only).
         on_step: called after each step, before that step's checkpoint is written.
         on_epoch: called as on_epoch(epochs done, that epoch's mean loss).
+        stop: signals noted there end the training after the step it is in; in a group, after the first step at whose
+            beginning any process had one, so that all of them stop at the same step.
 
     Raises:
         TrainingError: the loss became NaN or infinite. DataError, StudyError: see `SampleStream.batches`.
+        Interrupted: a signal asked for it; what was trained is in the checkpoint.
     """
-    with private_random_stream(trainer.seed, trainer.device):
+    with private_random_stream(trainer.seed, trainer.device), stop.noted() if stop else nullcontext():
         loop = training(trainer, on_epoch, pause_every=1)
         told = saved = trainer.steps_done
         try:
             while True:
-                next(loop)  # a step, or the end of an epoch
+                # Asked before the step and answered after it, the question costs a group no time of its own.
+                answer = ask_all(trainer.world, lambda: stop.asked) if stop else _nobody
+                try:
+                    next(loop)  # a step, or the end of an epoch
+                except StopIteration as end:
+                    answer()
+                    return end.value
+                asked = answer()
                 if on_step is not None and trainer.steps_done > told:
                     on_step()
                 told = trainer.steps_done
                 step = trainer.place[1]
-                due = step == 0 or (every > 0 and step % every == 0)
+                due = step == 0 or asked or (every > 0 and step % every == 0)
                 if checkpoint is not None and due and trainer.steps_done > saved:
                     checkpoint.save(trainer)
                     saved = trainer.steps_done
-        except StopIteration as end:
-            return end.value
+                if stop and asked:
+                    stop.asked = asked  # it may have reached another process only
+                    raise Interrupted(asked, _where(trainer, checkpoint))
         finally:
             trainer.close()
+
+
+def _nobody() -> int:
+    return 0
+
+
+def _where(trainer: StreamTrainer, checkpoint: TrainingCheckpoint | None) -> str:
+    kept = "" if checkpoint is None else f", which {checkpoint.path} holds"
+    return f"after step {trainer.steps_done:,} of {trainer.num_steps:,}{kept}"

@@ -157,10 +157,10 @@ def choose_device(arguments: Arguments) -> str:
     """The device asked for; `auto` takes a GPU for the gpu preset only."""
     if arguments.tables_only:
         return "cpu"
+    if arguments.executor == "slurm":
+        return arguments.slurm.device(arguments.device)
     if arguments.device != "auto":
         return arguments.device
-    if arguments.executor == "slurm":  # the GPUs are the nodes', not this machine's
-        return "cuda" if arguments.slurm.gpus_per_run else "cpu"
     import torch
 
     return "cuda" if arguments.preset == "gpu" and torch.cuda.is_available() else "cpu"

@@ -1,7 +1,9 @@
 """Train one CLIP on data larger than memory: an exact mixture of sources, streamed from webdataset shards.
 
-Which samples are seen, in which order and with which shifts follows from the seeds alone. Stopped or killed anywhere, the
-same command goes on from its last checkpoint, in mid-epoch; finished, it trains nothing again.
+Which samples are seen, in which order and with which shifts follows from the seeds alone. Killed anywhere, the same command
+goes on from its last checkpoint, in mid-epoch; finished, it trains nothing again. SIGTERM, SIGUSR1, SIGUSR2, SIGHUP or Ctrl-C
+(once; twice stops at once) end the training after its step with a checkpoint of exactly there, in all processes of a group,
+with exit status 128 + the signal's number: 143 for SIGTERM.
 
 What to look at: the plan before it starts (repeats!), account.csv (the share of each source as asked and as seen, and what
 could not be read), and loss.png (a loss that stays at chance has learnt nothing).
@@ -11,16 +13,23 @@ Examples:
     python experiments/train_stream.py --source a=a/ --source b=b/ --mixture a:0.25+b:0.75 --test-set imagenet=val/ \\
         --test-set sketch=sketch/ --out runs/a25
     torchrun --nproc-per-node 8 experiments/train_stream.py --source a=a/ --model RN50 --batch-size 1024
+    python experiments/train_stream.py --source a=a/ --model RN50 --batch-size 1024 --executor slurm \\
+        --slurm.partition gpu --slurm.gpus-per-run 8
 """
 
 import os
-import warnings
-from dataclasses import dataclass
+import shlex
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from empirical.command import Command, print_next, print_written
 from empirical.options import Device, NamedPaths, NamedShards
+from empirical.stream_cluster import StreamSlurmOptions
+
+if TYPE_CHECKING:
+    from empirical.stream_process import StreamRun
 
 
 @dataclass(frozen=True)
@@ -76,67 +85,40 @@ class Arguments:
     """Folder for the sources' indexes, which trainings may share (default: OUT/indexes)."""
     out: Path = Path("runs/train_stream")
     """Folder of this training: model.safetensors, account.csv, loss.csv, loss.png, accuracies.csv, provenance.json."""
+    executor: Literal["local", "slurm"] = "local"
+    """local: this process, or those of torchrun; slurm: a job (pip install ".[cluster]") with a process for each GPU, in a folder
+    that all nodes see. Preempted or out of time, it goes on by itself; after a lost connection the same command finds it."""
+    slurm: StreamSlurmOptions = field(default_factory=StreamSlurmOptions)
+    """Used with --executor slurm."""
 
 
-def run(arguments: Arguments) -> None:
-    """Carry out what the arguments ask for."""
-    import torch
-
-    from empirical.checkpoints import default_device
-    from empirical.named_paths import named_paths
-    from empirical.plan import parse_shares
-    from empirical.process_group import current_world, leave
-    from empirical.recipe import Recipe
-    from empirical.stream_plan import StreamOptions
-    from empirical.stream_run import check_test_sets, evaluate_stream_model, train_from_stream
-
-    sources, test_sets = (
-        named_paths("--source", arguments.source),
-        named_paths("--test-set", arguments.test_set),
-    )
-    device = default_device(arguments.device)
-    names = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "warmup_fraction",
-        "gradient_clip",
-        "max_shift",
-    )
-    options = StreamOptions(
-        sources,
-        parse_shares(arguments.mixture) if arguments.mixture else tuple((s, 1 / len(sources)) for s in sources),
-        recipe=Recipe(**{name: getattr(arguments, name) for name in names}),
-        device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device,
-        bfloat16=device.startswith("cuda") if arguments.precision == "auto" else arguments.precision == "bfloat16",
-        **{
-            name: getattr(arguments, name)
-            for name in (
-                "samples", "model", "vocabulary", "seed", "source_seed", "repeat", "chunk", "workers", "worker_kind",
-                "checkpoint_every",
-            )
-        },
-    )  # fmt: skip
-    check_test_sets(test_sets)
-    if arguments.threads > 0:
-        torch.set_num_threads(arguments.threads)
-    if options.device.startswith("cuda"):
-        torch.cuda.set_device(options.device)
-    world, out = current_world("nccl" if options.device.startswith("cuda") else "gloo"), arguments.out
-
-    if world.size > 1:  # torch announces successors of what its own and open_clip's collectives still use
-        warnings.filterwarnings("ignore", ".*is deprecated", FutureWarning)
+def run(arguments: Arguments) -> int:
+    """Carry out what the arguments ask for; returns the exit status."""
+    from empirical.interruption import Interrupted, StopSignals
+    from empirical.stream_cluster import train_on_slurm
+    from empirical.stream_process import run_stream
+    from empirical.stream_run import check_test_sets
 
     def say(line: str) -> None:
         print(line, flush=True)
 
-    train_from_stream(options, out, indexes=arguments.indexes, world=world, say=say)
-    leave(world)
-    if world.rank:
-        return
-    if test_sets:
-        accuracies = evaluate_stream_model(out, test_sets, options.device, say=say)
+    def goodbye(stopped: Interrupted) -> None:
+        print(f"\n{stopped}; go on with: {same_command()}", file=sys.stderr, flush=True)
+
+    training = stream_run(arguments)
+    check_test_sets(training.test_sets)
+    out = training.out
+    if arguments.executor == "slurm":
+        accuracies = train_on_slurm(training, arguments.slurm, say=say)
+    else:
+        try:
+            with StopSignals() as stop:
+                accuracies = run_stream(training, say=say, stop=stop, goodbye=goodbye)
+        except Interrupted as stopped:
+            return stopped.exit_status
+        if int(os.environ.get("RANK", "0")):
+            return 0
+    if accuracies is not None:
         say(f"\n{'test set':28s} {'classes':>7s} {'images':>8s}   accuracy [95% interval]      d'")
         for _, row in accuracies.iterrows():
             say(
@@ -145,7 +127,7 @@ def run(arguments: Arguments) -> None:
             )
     files = ("model.safetensors", "account.csv", "loss.csv", "loss.png", "accuracies.csv", "provenance.json")
     print_written(path for path in (out / name for name in files) if path.exists())
-    if len(test_sets) > 1 and len(options.shares) == 1:
+    if len(training.test_sets) > 1 and len(training.options.shares) == 1:
         print_next(
             f"python experiments/predict_mixtures.py {out / 'accuracies.csv'}",
             "with such a table for each source, joined",
@@ -155,6 +137,55 @@ def run(arguments: Arguments) -> None:
             f"python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
             "--test-set sketch=PATH"
         )
+    return 0
+
+
+def stream_run(arguments: Arguments) -> "StreamRun":
+    """The arguments as the training understands them."""
+    from empirical.checkpoints import default_device
+    from empirical.errors import StudyError
+    from empirical.named_paths import named_paths
+    from empirical.plan import parse_shares
+    from empirical.recipe import Recipe
+    from empirical.stream_plan import StreamOptions
+    from empirical.stream_process import StreamRun
+
+    on_cluster, threads = arguments.executor == "slurm", arguments.threads
+    if on_cluster and "RANK" in os.environ:
+        raise StudyError("--executor slurm starts the processes itself: leave torchrun away")
+    if on_cluster and not threads:  # what the job's cores leave to each process beside its decoders
+        threads = max(1, arguments.slurm.cpus_per_run // arguments.slurm.processes - arguments.workers)
+    sources = named_paths("--source", arguments.source)
+    equal = tuple((name, 1 / len(sources)) for name in sources)
+    device = arguments.slurm.device(arguments.device) if on_cluster else default_device(arguments.device)
+    recipe = (
+        "epochs", "batch_size", "learning_rate", "weight_decay", "warmup_fraction", "gradient_clip", "max_shift",
+    )  # fmt: skip
+    same = (
+        "samples", "model", "vocabulary", "seed", "source_seed", "repeat", "chunk", "workers", "worker_kind",
+        "checkpoint_every",
+    )  # fmt: skip
+    options = StreamOptions(
+        sources,
+        parse_shares(arguments.mixture) if arguments.mixture else equal,
+        recipe=Recipe(**{name: getattr(arguments, name) for name in recipe}),
+        device=device,
+        bfloat16=device.startswith("cuda")
+        if arguments.precision == "auto"
+        else arguments.precision == "bfloat16",
+        **{name: getattr(arguments, name) for name in same},
+    )
+    test_sets = named_paths("--test-set", arguments.test_set)
+    return StreamRun(options, arguments.out, arguments.indexes, test_sets, threads)
+
+
+def same_command() -> str:
+    """The command that started this process, with its launcher."""
+    processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    words = shlex.join(sys.argv)
+    if processes == 1:
+        return f"python {words}"
+    return f"torchrun --nproc-per-node {here} {words}" + (" on every node" if processes > here else "")
 
 
 main = Command(

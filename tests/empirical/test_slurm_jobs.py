@@ -10,6 +10,7 @@ import pytest
 
 from empirical.cluster import SlurmOptions, run_tasks_on_slurm
 from empirical.errors import StudyError
+from empirical.records import write_json
 from empirical.slurm_jobs import (
     Job,
     JobEnd,
@@ -42,6 +43,14 @@ def fail() -> None:
 
 def hunger() -> None:
     raise MemoryError
+
+
+def fail_after_another(folder: Path) -> None:
+    task = Task("task", fail_after_another, (folder,))
+    write_json(
+        outcome_path(folder, "task"), {"task": "task", "identity": identity(task), "failure": "the first"}
+    )
+    raise ValueError("peer has gone")
 
 
 @pytest.fixture
@@ -79,6 +88,39 @@ def test_an_outcome_of_another_task_with_the_same_name_is_not_taken(tmp_path: Pa
     assert read_outcome(tmp_path, Task("a", count, (str(tmp_path), "b"))) is None
 
 
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_of_several_processes_the_first_ones_value_counts_and_anybodys_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", rank)
+    good, bad = Task("good", count, (str(tmp_path), "good")), Task("bad", fail)
+    carry_out(tmp_path, [good], 1)
+    assert (read_outcome(tmp_path, good) is not None) == (rank == "0")
+    for task in (bad, Task("hungry", hunger)):
+        with pytest.raises(SystemExit) as raised:
+            carry_out(tmp_path, [task, good], 1)
+        assert raised.value.code == 1
+    outcome = read_outcome(tmp_path, bad)
+    assert outcome is not None
+    assert outcome.failure == "ValueError: no such luck"
+    assert (tmp_path / "good").read_text() == "x", "nothing after a failure: the others have gone"
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_first_failure_of_a_group_is_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process fails of meanwhile, mostly that one of them has gone, does not replace it."""
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    task = Task("task", fail_after_another, (tmp_path,))
+    with pytest.raises(SystemExit):
+        carry_out(tmp_path, [task], 1)
+    outcome = read_outcome(tmp_path, task)
+    assert outcome is not None
+    assert outcome.failure == "the first"
+
+
 def test_identities_follow_what_is_called_with_what() -> None:
     task = Task("a", count, (Settings(Path("x"), (1, 2)), {"k": [1.5]}))
     assert identity(task) == identity(
@@ -111,6 +153,8 @@ def test_the_journal_survives_and_a_damaged_one_is_empty(tmp_path: Path) -> None
         (JobEnd("CANCELLED", "0:0", "None assigned"), "SLURM job 5_1 was cancelled", False),
         (JobEnd("NODE_FAIL", "1:0", "n2"), "was lost again and again (NODE_FAIL)", True),
         (JobEnd("PREEMPTED", "0:15", "n2"), "(PREEMPTED)", True),
+        (JobEnd("FAILED", "15:0", "n2"), "was lost again and again (FAILED)", True),
+        (JobEnd("FAILED", "12:0", "n2"), "was lost again and again (FAILED)", True),
         (JobEnd("FAILED", "1:0", "n1", "ImportError: x"), "FAILED (exit code 1:0) without a result: ImportError: x", False),
         (JobEnd(), "accounting does not say why", False),
     ],

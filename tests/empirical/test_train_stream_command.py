@@ -3,10 +3,7 @@
 import contextlib
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,57 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import load_file
-from shard_cases import coloured, image_file, make_source, write_tar
+from stream_commands import TORCHRUN, command, make_data, run, same_results, start
 
-from empirical.faults import VARIABLE
 from empirical.model import load_model
-from empirical.shards import write_test_set
 from empirical.single_source_table import read_single_source
 from empirical.tokenizer import WordTokenizer
-from empirical.world import render_test_set
 from experiments.train_stream import Arguments, main
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "experiments" / "train_stream.py"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sources, one with a picture that nothing can decode, and two test sets."""
-    root = tmp_path_factory.mktemp("data")
-    make_source(root / "a", "a", 48, 32)
-    (root / "b").mkdir()
-    members = [m for i in range(80) for m in coloured(f"b{i:03d}", 100 + i, 32)]
-    members[20] = ("b010.png", image_file()[:40])
-    write_tar(root / "b" / "0.tar", members)
-    for name in ("reference", "sketch"):
-        write_test_set(render_test_set(name, 40, 3000), root / name)
-    return root
-
-
-def command(data: Path, out: Path, *more: str, samples: int = 60, epochs: int = 2) -> list[str]:
-    return [
-        "--source", f"a={data}/a", "--source", f"b={data}/b", "--mixture", "a:0.25+b:0.75", "--samples", str(samples),
-        "--epochs", str(epochs), "--batch-size", "8", "--vocabulary", "captions:40", "--threads", "1",
-        "--checkpoint-every", "3", "--device", "cpu", "--indexes", str(data / "indexes"), "--out", str(out), *more,
-    ]  # fmt: skip
-
-
-def start(arguments: list[str], launcher: tuple[str, ...] = (), kill_at: str = "") -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, *launcher, str(SCRIPT), *arguments],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | {VARIABLE: kill_at},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def run(arguments: list[str], launcher: tuple[str, ...] = (), kill_at: str = "") -> tuple[int, str]:
-    process = start(arguments, launcher, kill_at)
-    said, _ = process.communicate(timeout=300)
-    return process.returncode, said
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +39,6 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert words in said.getvalue()
     assert said.getvalue().splitlines()[-1].startswith("Next: python experiments/evaluate.py --checkpoint ")
     return out
-
-
-def same_results(a: Path, b: Path) -> None:
-    """Weights, account and losses, bit for bit (safetensors writes its metadata in any order)."""
-    for name in ("account.csv", "loss.csv"):
-        assert (a / name).read_bytes() == (b / name).read_bytes(), name
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (a, b))
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
 
 
 def test_what_a_training_leaves(undisturbed: Path) -> None:
@@ -252,9 +199,6 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     status, said = run(command(data, out, "--worker-kind", "processes"))
     assert status == 0, said
     same_results(out, undisturbed)
-
-
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 @pytest.mark.slow

@@ -3,7 +3,18 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+PATIENCE = 300.0
+
+
+def until(what: str, ready: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
+        time.sleep(0.2)
 
 
 def note(folder: str, name: str) -> dict[str, str]:

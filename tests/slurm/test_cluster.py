@@ -5,16 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cluster_tasks
 import pytest
-from cluster_tasks import calls, die, fail, note, wait_for_release
-from local_cluster import NODES, CannotStart, LocalCluster
+from cluster_tasks import PATIENCE, calls, die, fail, note, until, wait_for_release
+from local_cluster import NODES, LocalCluster
 
 from empirical.cluster import SlurmOptions, run_tasks_on_slurm
 from empirical.errors import StudyError
@@ -26,29 +23,6 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = SlurmOptions(poll_seconds=0.5, lag_seconds=5.0)
-PATIENCE = 300.0
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    cluster = LocalCluster(tmp_path_factory.mktemp("slurm"))
-    try:
-        cluster.start()
-    except CannotStart as error:
-        pytest.fail(f"SLURM cannot run here: {error}")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cluster.environment().items():
-            patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
-        yield cluster
-    cluster.stop()
-
-
-def until(what: str, ready: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
-        time.sleep(0.2)
 
 
 def outcomes(tasks: list[Task], folder: Path, options: SlurmOptions = OPTIONS) -> dict[str, Outcome]:
