@@ -1,4 +1,4 @@
-"""The studies that `clip_mixtures.py` knows by name: `smoke`, `default`, `full` and `gpu`."""
+"""The studies that `clip_mixtures.py` knows by name: `smoke`, `default`, `design`, `filters`, `full` and `gpu`."""
 
 import itertools
 from collections.abc import Sequence
@@ -103,6 +103,25 @@ POOLS = tuple(
 )
 """Pools of one source at every level of junk, and pools of two sources; kept shares from few to most."""
 
+JUDGED_POOLS = tuple(
+    FilteringDesign(
+        shares,
+        junk_share=junk,
+        kept_shares=(0.2, 0.5, 0.8),
+        pool_sizes=(1024, 4096),
+        scorers=(only("stock"), only("snapshots")),
+    )
+    for shares, junk in (
+        (only("alt_text"), 0.3),
+        (only("web_crawl"), 0.6),
+        (only("forum"), 0.45),
+        (pair("web_crawl", "forum"), 0.3),
+        (pair("snapshots", "encyclopedia"), 0.6),
+        (pair("alt_text", "encyclopedia"), 0.45),
+    )
+)
+"""Six pools that share no set of sources, at three levels of junk: what a rule for filtered pools is judged on."""
+
 _FULL = Preset(
     description="every pair at three ratios, leave-one-out mixtures, five sizes, three seeds (CPU: overnight)",
     sources=ALL_SOURCES,
@@ -151,6 +170,16 @@ PRESETS = {
         filtering=(),
         test_images=2500,
         designed_sizes=(2048,),
+    ),
+    "filters": Preset(
+        description="pools of three sources and of three pairs filtered by two CLIPs, no mixtures (half an hour on 2 cores)",
+        sources=ALL_SOURCES,
+        sizes=(128, 256, 512, 1024, 2048, 4096),
+        num_seeds=5,
+        mixtures=(),
+        mixture_sizes=(),
+        filtering=JUDGED_POOLS,
+        test_images=2500,
     ),
     "full": _FULL,
     "gpu": replace(

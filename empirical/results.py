@@ -12,7 +12,12 @@ import pandas as pd
 from empirical.errors import StudyError
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
-from empirical.filter_prediction import filtering_table, predict_filtering
+from empirical.filter_prediction import (
+    filtering_table,
+    predict_filter_rules,
+    predict_filtering,
+    score_filter_rules,
+)
 from empirical.prediction import mixture_shares, predict_mixtures
 from empirical.records import environment, read_json, write_json, write_text
 from empirical.robustness import fit_trends
@@ -87,7 +92,7 @@ def write_results(
 def _write_filtering(
     folder: Path, records: list[Mapping[str, Any]], accuracies: pd.DataFrame, reference: str
 ) -> None:
-    """filtering_account.csv and filtering.csv: what the filters did, and Theorem 3 beside what was measured."""
+    """filtering_account.csv and filtering.csv: what filters did, Theorem 3 beside it; filter_scores.csv: the rules' errors."""
     account = filtering_table(records)
     if account.empty:
         return
@@ -97,6 +102,11 @@ def _write_filtering(
         overlaps = None
     write_table(account, folder / "filtering_account.csv")
     write_table(predict_filtering(accuracies, account, overlaps, reference), folder / "filtering.csv")
+    if overlaps is None:
+        return
+    rules = predict_filter_rules(accuracies, account, overlaps, reference)
+    if len(rules):
+        write_table(score_filter_rules(rules), folder / "filter_scores.csv")
 
 
 def first_pair(predictions: pd.DataFrame) -> tuple[str, ...]:

@@ -5,16 +5,24 @@ its sources' range, `summarise_mixtures` for how many do, and `summarise_lines` 
 words is `empirical.summary.format_summary`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from empirical.prediction import BASELINES, RULES, mixture_shares
 
 ALL_SHIFTS = "all shifts"
-SCORE_COLUMNS = (
+_ERROR_COLUMNS = (
     "shift", "rule", "num_mixtures", "num_predictions", "rms", "rms_low", "rms_high", "bias", "noise_floor",
-    *(f"difference_to_{baseline}{end}" for baseline in BASELINES for end in ("", "_low", "_high")),
 )  # fmt: skip
+
+
+def _difference_columns(baselines: Sequence[str]) -> list[str]:
+    return [f"difference_to_{baseline}{end}" for baseline in baselines for end in ("", "_low", "_high")]
+
+
+SCORE_COLUMNS = (*_ERROR_COLUMNS, *_difference_columns(BASELINES))
 _RESAMPLES = 4000
 
 
@@ -35,20 +43,37 @@ def score_rules(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Columns: shift, rule, num_mixtures (clusters), num_predictions, rms, rms_low, rms_high, bias, noise_floor,
     difference_to_interpolated, _low, _high, difference_to_best_source, _low, _high.
     """
+    clusters = ["+".join(sorted(mixture_shares(s))) for s in predictions["sources"]]
+    return score_clusters(
+        predictions.assign(cluster=clusters), ["sources", "n_train"], RULES, BASELINES, seed
+    )
+
+
+def score_clusters(
+    predictions: pd.DataFrame,
+    keys: Sequence[str],
+    rules: Sequence[str],
+    baselines: Sequence[str],
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`score_rules` for any rules and baselines: predictions told apart by `keys`, drawn together by the column `cluster`."""
     rows = []
     if len(predictions):
-        predictions = predictions.assign(
-            cluster=["+".join(sorted(mixture_shares(s))) for s in predictions["sources"]]
-        )
         rng = np.random.default_rng(seed)
         for shift in [*pd.unique(predictions["shift"]), ALL_SHIFTS]:
             part = predictions if shift == ALL_SHIFTS else predictions[predictions["shift"] == shift]
-            rows += _score_one_shift(part, str(shift), rng)
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+            rows += _score_one_shift(part, str(shift), ["cluster", *keys, "shift"], rules, baselines, rng)
+    return pd.DataFrame(rows, columns=[*_ERROR_COLUMNS, *_difference_columns(baselines)])
 
 
-def _score_one_shift(part: pd.DataFrame, shift: str, rng: np.random.Generator) -> list[tuple]:
-    keys = ["cluster", "sources", "n_train", "shift"]
+def _score_one_shift(
+    part: pd.DataFrame,
+    shift: str,
+    keys: list[str],
+    rules: Sequence[str],
+    baselines: Sequence[str],
+    rng: np.random.Generator,
+) -> list[tuple]:
     errors = part.assign(error=part["ratio_predicted"] - part["ratio_measured"])
     wide = errors.pivot(index=keys, columns="rule", values="error")
     noise = part.assign(variance=part["difference_stderr"] ** 2).pivot(
@@ -70,7 +95,7 @@ def _score_one_shift(part: pd.DataFrame, shift: str, rng: np.random.Generator) -
         return float(np.sqrt(totals.sum() / counts.sum())), resampled
 
     rows = []
-    for rule in (rule for rule in RULES if rule in wide):
+    for rule in (rule for rule in rules if rule in wide):
         used = np.isfinite(wide[rule].to_numpy(float))
         if not used.any():
             continue
@@ -87,7 +112,7 @@ def _score_one_shift(part: pd.DataFrame, shift: str, rng: np.random.Generator) -
             float(wide[rule].to_numpy(float)[used].mean()),
             float(np.sqrt(noise[rule].to_numpy(float)[used].mean())),
         ]
-        for baseline in BASELINES:
+        for baseline in baselines:
             both = (
                 used & np.isfinite(wide[baseline].to_numpy(float))
                 if baseline in wide

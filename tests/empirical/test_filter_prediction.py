@@ -5,10 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from empirical.execution import pool_component
-from empirical.filter_prediction import best_kept_shares, filtered_pools, filtering_table, predict_filtering
-from empirical.filtered_pool import FilterAccount, kept_signal
+from empirical.filter_prediction import (
+    FILTER_RULES,
+    TOLD_THE_POOL,
+    best_kept_shares,
+    filtered_pools,
+    filtering_table,
+    predict_filter_rules,
+    predict_filtering,
+    score_filter_rules,
+)
+from empirical.filtered_pool import FilterAccount, FilteredPool, SizeCurve, kept_pairs
 from empirical.filtering import keep_share, shuffled_captions
 from empirical.overlap import score_overlaps
 from empirical.tables import accuracies_table
@@ -17,6 +28,7 @@ K, WIDTH, N, POOL = 6, 80, 1500, 3000
 TARGETS = {"reference": (1.0, 1.0), "shift": (1.6, 0.3)}
 SOURCES = {"robust": (2.4, 0.6), "brittle": (0.6, 2.4)}
 JUNK, KEPT = 0.3, (0.8, 0.5, 0.25)
+SINGLE = {"kind": "single", "sources": "brittle", "n_train": 1, "seed": 0}
 
 
 def prototypes(weights: tuple[float, float]) -> np.ndarray:
@@ -177,17 +189,171 @@ def test_the_best_share_is_the_measured_one(found: pd.DataFrame) -> None:
 
 
 def test_a_filter_that_keeps_everything_changes_nothing() -> None:
-    parts = [FilterAccount("s", 700, 300, 0.5, 0.1, 0.2, threshold=-50.0)]
-    signals, own = {"s": np.array([1.5, 0.6])}, np.array([2.0, 1.9])
-    signal, square, noise, kept = kept_signal(parts, 5, signals, {("s", "s"): 4.0}, {"s": 9.0}, own)
-    assert kept == pytest.approx(1)
-    assert signal == pytest.approx(0.7 * signals["s"]), "shuffled captions carry nothing on average"
-    assert (square, noise) == (pytest.approx(0.49 * 4), pytest.approx(9))
+    kept = kept_pairs([FilterAccount("s", 700, 300, 0.5, 0.1, 0.2, threshold=-np.inf)], 5)
+    signals = {"s": np.array([1.5, 0.6])}
+    assert kept.share == pytest.approx(1)
+    assert kept.signal(signals, np.array([2.0, 1.9])) == pytest.approx(0.7 * signals["s"]), (
+        "shuffled captions carry nothing on average"
+    )
+    assert kept.square({("s", "s"): 4.0}) == pytest.approx(0.49 * 4)
 
 
 def test_a_strict_filter_leaves_its_own_slope() -> None:
-    parts = [FilterAccount("s", 1000, 0, 0.5, 0.5, 0.2, threshold=0.5 + 0.2 * 30)]
+    kept = kept_pairs([FilterAccount("s", 1000, 0, 0.5, 0.5, 0.2, threshold=0.5 + 0.2 * 30)], 5)
     own = np.array([2.0, 1.9])
-    signal, *_ = kept_signal(parts, 5, {"s": np.array([1.5, 0.6])}, {("s", "s"): 4.0}, {"s": 9.0}, own)
+    signal = kept.signal({"s": np.array([1.5, 0.6])}, own)
     assert signal[1] / signal[0] == pytest.approx(own[1] / own[0], rel=0.03)
     assert np.all(np.isfinite(signal))
+
+
+SIZES, N0 = np.array([64.0, 256.0, 1024.0, 4096.0]), 1024
+CURVES = {
+    "a": SizeCurve(SIZES, np.array([[0.6, 0.2], [1.1, 0.5], [1.9, 1.1], [2.6, 1.9]])),
+    "b": SizeCurve(SIZES, np.array([[0.5, 0.3], [1.0, 0.7], [1.6, 1.2], [2.4, 1.9]])),
+    "f": SizeCurve(SIZES, np.array([[0.7, 0.5], [1.3, 1.0], [2.1, 1.7], [3.1, 2.7]])),
+}
+OVERLAPS = {
+    ("a", "a"): 0.5,
+    ("b", "b"): 0.6,
+    ("f", "f"): 0.55,
+    ("a", "b"): 0.4,
+    ("a", "f"): 0.45,
+    ("b", "f"): 0.35,
+}
+OVERLAPS |= {(u, s): r for (s, u), r in OVERLAPS.items()}
+
+
+def hand_made(parts: list[tuple[str, int, int]], threshold: float, classes: int = 20) -> FilteredPool:
+    accounts = tuple(FilterAccount(s, clean, junk, 0.5, 0.1, 0.2, threshold) for s, clean, junk in parts)
+    at_n0 = {s: CURVES[s].at(N0)[1] for s, _, _ in parts}
+    filter_dprime = CURVES["f"].at(N0)[1]
+    return FilteredPool(
+        accounts, classes, ("reference", "shift"), at_n0, OVERLAPS, "f", filter_dprime, N0, CURVES
+    )
+
+
+@given(junk=st.floats(0.01, 0.9), n=st.integers(200, 4000), classes=st.sampled_from([2, 20]))
+def test_a_raw_pool_is_read_where_its_source_has_as_much_signal(junk: float, n: int, classes: int) -> None:
+    """n pairs with the share ε shuffled are n(1 - ε)² pairs of the source: size, and d' on every test set."""
+    wrong = round(junk * 10_000)
+    pool, size = hand_made([("a", 10_000 - wrong, wrong)], -np.inf, classes), n * (1 - wrong / 10_000) ** 2
+    for rule in ("clean_size", "matched", "filter_matched", "unturned"):
+        assert pool.size(n, FILTER_RULES[rule]) == pytest.approx(size)
+        if size >= SIZES[0]:
+            assert pool.dprimes(n, FILTER_RULES[rule]) == pytest.approx(CURVES["a"].at(size)[1])
+    assert pool.dprimes(n)[1] / pool.dprimes(n)[0] == pytest.approx(1.1 / 1.9), "plain: the ratio at n_0"
+
+
+def test_a_clean_raw_pool_of_two_sources_is_the_mediant_at_its_own_size() -> None:
+    """Lengths weight the sources; where they are equal, shares do, as in Theorem 2."""
+    pool = hand_made([("a", 500, 0), ("b", 500, 0)], -np.inf)
+    assert pool.size(256, FILTER_RULES["matched"]) == pytest.approx(256)
+    length = {s: pool.lengths[s] * np.sqrt(OVERLAPS[s, s] + (1 - OVERLAPS[s, s]) * N0 / 256) for s in "ab"}
+    expected = np.sum([length[s] * CURVES[s].at(256)[1] for s in "ab"], axis=0)
+    found = pool.dprimes(256, FILTER_RULES["matched"])
+    assert found[1] / found[0] == pytest.approx(expected[1] / expected[0])
+
+
+@given(
+    junk=st.floats(0.05, 0.8), threshold=st.floats(-0.2, 0.9), n=st.integers(64, 4096),
+    share=st.floats(0.1, 0.9),
+)  # fmt: skip
+def test_the_size_of_equal_signal_has_equal_signal_to_noise(
+    junk: float, threshold: float, n: int, share: float
+) -> None:
+    """By its definition: ‖ν'‖²/(T/n_kept) of the kept pairs is ‖ν̄‖²/(T/n*) of the clean sources; it ignores no pull."""
+    counts = [("a", round(1e4 * share * (1 - junk)), round(1e4 * share * junk)),
+              ("b", round(1e4 * (1 - share) * (1 - junk)), round(1e4 * (1 - share) * junk))]  # fmt: skip
+    pool = hand_made(counts, threshold)
+    kept, length = pool.kept(), pool.lengths
+    total = sum(kept.signed.values())
+    mean = {s: w / total for s, w in kept.signed.items()}
+    clean = sum(mean[s] * mean[u] * OVERLAPS[s, u] * length[s] * length[u] for s in mean for u in mean)
+    size = pool.size(n, FILTER_RULES["matched"])
+    assert clean * size == pytest.approx(kept.square(pool.products) * n)
+    assert size > pool.size(n, FILTER_RULES["clean_size"]), "a filter that agrees with the pool adds signal"
+    for rule, reading in FILTER_RULES.items():
+        dprime = pool.dprimes(n, reading)
+        ratios = [c.at(m)[1][1] / c.at(m)[1][0] for c in CURVES.values() for m in (*SIZES, n, size)]
+        assert min(ratios) - 0.1 <= dprime[1] / dprime[0] <= max(ratios) + 0.1, rule
+
+
+def test_where_junk_leaves_nothing_only_the_filter_is_left() -> None:
+    raw = hand_made([("a", 0, 1000)], -np.inf)
+    assert raw.size(500, FILTER_RULES["matched"]) == 0
+    assert raw.dprimes(500, FILTER_RULES["matched"]) == pytest.approx(0, abs=1e-12)
+    kept = hand_made([("a", 0, 1000)], 0.1, classes=10**6).dprimes(500, FILTER_RULES["matched"])
+    assert kept[1] / kept[0] == pytest.approx(1.7 / 2.1, rel=1e-4)
+
+
+def test_junk_costs_a_trained_classifier_as_many_samples_as_theory_says() -> None:
+    """n pairs with the share ε shuffled reach the d' of n(1 - ε)² clean ones, not of n(1 - ε)."""
+    n, junk = 480, 0.5
+    world = World(3)
+    for seed in range(12):
+        x, y = world.draw(SOURCES["brittle"], n)
+        world.add(f"j{seed}", train(x, y[shuffled_captions(n, junk, seed)]), **SINGLE)
+        for name, size in (("square", n // 4), ("share", n // 2)):
+            x, y = world.draw(SOURCES["brittle"], size)
+            world.add(f"{name[0:2]}{seed}", train(x, y), **SINGLE)
+    table = accuracies_table(world.records)
+    table = table[table["test_set"] == "reference"]
+    found = {
+        name: table.loc[table["run"].str.startswith(start), "dprime"].to_numpy(float)
+        for name, start in (("junk", "j"), ("square", "sq"), ("share", "sh"))
+    }
+    mean = {name: values.mean() for name, values in found.items()}
+    error = np.sqrt((found["junk"].var(ddof=1) + found["square"].var(ddof=1)) / 12)
+    assert abs(mean["junk"] - mean["square"]) < 4 * error
+    assert mean["share"] - mean["junk"] > 8 * error, "the test would not notice another law"
+
+
+def test_one_size_leaves_the_frozen_rule_at_the_plain_one(found: pd.DataFrame) -> None:
+    filtered = found[found["filter"] == "robust"]
+    assert filtered["ratio_matched"].to_numpy() == pytest.approx(filtered["ratio_predicted"].to_numpy())
+
+
+def test_the_turns_error_is_paired_by_seed(tables, found: pd.DataFrame) -> None:
+    accuracies, account, _ = tables
+    wide = accuracies[accuracies["kind"] == "filtered"].pivot_table(
+        index=["kept_share", "seed"], columns="test_set", values="dprime"
+    )
+    ratios = (wide["shift"] / wide["reference"]).unstack("kept_share")
+    for row in found[found["filter"] == "robust"].itertuples():
+        turn = ratios[row.kept_share] - ratios[1.0]
+        assert row.turn_stderr == pytest.approx(turn.std(ddof=1) / np.sqrt(len(turn)))
+    raw = found[found["filter"] == "none"].iloc[0]
+    assert raw["turn_stderr"] == 0
+    seeds = np.where(accuracies["filter"] == "none", accuracies["seed"] + 100, accuracies["seed"])
+    apart = predict_filtering(accuracies.assign(seed=seeds), account)
+    for row, was in zip(apart.itertuples(), found.itertuples(), strict=True):
+        if row.filter == "robust":
+            of_raw = raw["ratio_measured_stderr"]
+            assert row.turn_stderr == pytest.approx(np.hypot(was.ratio_measured_stderr, of_raw))
+
+
+def test_rules_and_their_scores_are_those_of_the_wide_table(tables, found: pd.DataFrame) -> None:
+    rules = predict_filter_rules(*tables)
+    cells = rules.pivot(index="kept_share", columns="rule", values="ratio_predicted")
+    wide = found[found["filter"] == "robust"].set_index("kept_share").sort_index()
+    columns = {
+        "plain": "predicted",
+        "matched": "matched",
+        "raw_pool": "of_pool",
+        "filter_itself": "of_filter",
+    }
+    for rule, column in columns.items():
+        assert cells[rule].to_numpy() == pytest.approx(wide[f"ratio_{column}"].to_numpy())
+    again = predict_filter_rules(*tables)
+    pd.testing.assert_frame_equal(rules, again)
+    two = pd.concat([rules, rules.assign(sources="other", ratio_predicted=rules["ratio_predicted"] + 0.1)])
+    scores = score_filter_rules(two).set_index(["shift", "rule"])
+    for rule, part in two.groupby("rule"):
+        error = part["ratio_predicted"] - part["ratio_measured"]
+        row = scores.loc[("all shifts", rule)]
+        assert row["rms"] == pytest.approx(np.sqrt((error**2).mean()))
+        assert (row["num_pools"], row["num_predictions"]) == (2, 6)
+        assert row["difference_to_raw_pool"] == pytest.approx(
+            row["rms"] - scores.loc[("all shifts", "raw_pool"), "rms"]
+        )
+    assert set(rules["rule"]) == {*FILTER_RULES, TOLD_THE_POOL, "raw_pool", "filter_itself"}
