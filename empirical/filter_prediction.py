@@ -20,7 +20,7 @@ filtering to change, $\rho_\text{raw}+\rho_*(\tau)-\rho_*(-\infty)$.
 The frozen rule was chosen on the records of studies that had been seen; what later studies say of it must not change it.
 
 Use `filtering_table` for what the filters did, `predict_filtering` for predictions beside measurements, `predict_filter_rules`
-for all rules and `score_filter_rules` for their errors, `best_kept_shares` for the share worth keeping.
+for all rules (`empirical.filter_scoring` has their errors), `best_kept_shares` for the share worth keeping.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,6 @@ import pandas as pd
 
 from empirical.filtered_pool import PLAIN, FilterAccount, FilteredPool, Reading, SizeCurve
 from empirical.robustness import shifts
-from empirical.scoring import score_clusters
 
 ACCOUNT_COLUMNS = (
     "run", "sources", "junk_share", "filter", "filter_n_train", "pool_size", "kept_share", "n_train", "seed", "threshold",
@@ -62,8 +61,8 @@ TOLD_THE_POOL = "raw_pool_turned"
 """The frozen rule's change on top of the raw pool's measured ratio: another class of rule, for raw_pool to be held against."""
 _OF_RAW_POOL = "matched_raw"
 """What the frozen rule expects of the raw pool: for `TOLD_THE_POOL` alone."""
-FILTER_BASELINES = ("raw_pool", "filter_itself", "plain", "unturned")
-"""What every rule's error is compared with: raw_pool is told a model trained on the pool, filter_itself the filter's models."""
+TOLD_MORE = ("raw_pool", TOLD_THE_POOL)
+"""Those that are told a model trained on the pool."""
 
 
 def filtering_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -134,7 +133,7 @@ def _cells(accuracies: pd.DataFrame, account: pd.DataFrame, overlaps: pd.DataFra
     filter_sizes = account.groupby("filter")["filter_n_train"].max()
     models = accuracies.pivot_table(index="run", columns="test_set", values="dprime")
     models["seed"] = accuracies.drop_duplicates("run").set_index("run")["seed"]
-    singles = SingleSources(accuracies)
+    singles, means = SingleSources(accuracies), None if overlaps is None else _mean_overlaps(overlaps)
     keys = ["sources", "filter", "pool_size", "kept_share", "n_train"]
     groups = dict(iter(filtered.groupby(keys, sort=False)))
     for (sources, name, pool_size, kept, n), part in groups.items():
@@ -142,9 +141,9 @@ def _cells(accuracies: pd.DataFrame, account: pd.DataFrame, overlaps: pd.DataFra
         raw = groups.get((sources, "none", pool_size, 1.0, pool_size))
         own = singles.mean_dprime(str(name), int(filter_sizes.get(name, 0)))
         predicted: Mapping[str, pd.Series] = {}
-        if own is not None and overlaps is not None:
+        if own is not None and means is not None:
             parts = account[account["run"].isin(runs)]
-            predicted = _predict(parts, overlaps, singles, own, int(part["num_classes"].iloc[0]), int(n))
+            predicted = _predict(parts, means, singles, own, int(part["num_classes"].iloc[0]), int(n))
         yield _Cell(
             (str(sources), str(name), int(pool_size), float(kept), int(n)), part, models.loc[runs],
             None if raw is None else models.loc[list(pd.unique(raw["run"]))], own, predicted,
@@ -208,19 +207,6 @@ def predict_filter_rules(
     return pd.DataFrame(rows, columns=list(RULE_COLUMNS))
 
 
-def score_filter_rules(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Error of every rule of `predict_filter_rules`, and the paired difference to each baseline, as `score_rules` does it.
-
-    A cluster is a pool of one size: its filters and kept shares are drawn together. Pools that differ in junk alone share their
-    images, and all share test images and seeds, which no resampling of pools sees: intervals are rather too short.
-    """
-    clusters = predictions["sources"] + " of " + predictions["pool_size"].astype(str)
-    rules = (*FILTER_RULES, TOLD_THE_POOL, *FILTER_BASELINES[:2])
-    keys = ["sources", "filter", "pool_size", "kept_share"]
-    scores = score_clusters(predictions.assign(cluster=clusters), keys, rules, FILTER_BASELINES, seed)
-    return scores.rename(columns={"num_mixtures": "num_pools"})
-
-
 def _ratio_or_nan(dprime: pd.Series | None, shift: str, reference: str) -> float:
     return np.nan if dprime is None else _ratio(dprime, shift, reference)
 
@@ -239,7 +225,7 @@ def _stderr(values: Any) -> float:
 
 def _predict(
     account: pd.DataFrame,
-    overlaps: pd.DataFrame,
+    overlaps: Mapping[tuple[int, str, str], float],
     singles: "SingleSources",
     own: pd.Series,
     num_classes: int,
@@ -262,11 +248,14 @@ def _predict(
 
 
 def _pool(
-    account: pd.DataFrame, overlaps: pd.DataFrame, singles: "SingleSources", own: pd.Series, num_classes: int
+    account: pd.DataFrame,
+    overlaps: Mapping[tuple[int, str, str], float],
+    singles: "SingleSources",
+    own: pd.Series,
+    num_classes: int,
 ) -> FilteredPool | None:
     """One run's pool and filter from its account; None where something was not measured."""
     name, size = str(account["filter"].iloc[0]), int(account["filter_n_train"].iloc[0])
-    table = overlaps[overlaps["n_train"] == size]
     # Without junk nothing separates right from wrong: the separation is not measured on this pool.
     if not (account["junk"] > 0).all():
         return None
@@ -275,7 +264,7 @@ def _pool(
         for row in account.itertuples()
     )  # fmt: skip
     sources = [part.source for part in parts]
-    r = {(s, u): _mean_overlap(table, s, u) for s in {*sources, name} for u in {*sources, name}}
+    r = {(s, u): overlaps.get((size, s, u), np.nan) for s in {*sources, name} for u in {*sources, name}}
     dprimes = {s: found.to_numpy() for s in sources if (found := singles.mean_dprime(s, size)) is not None}
     if len(dprimes) < len(set(sources)) or not all(np.isfinite(v) and v > 0 for v in r.values()):
         return None
@@ -295,7 +284,7 @@ def filtered_pools(
     The thresholds are those of the strictest filtered run of each pool; `dataclasses.replace` of the parts gives any other.
     Arguments as `predict_filtering` takes them.
     """
-    singles = SingleSources(accuracies)
+    singles, means = SingleSources(accuracies), _mean_overlaps(overlaps)
     classes = int(accuracies["num_classes"].iloc[0])
     out: dict[tuple[str, str, int], list[FilteredPool]] = {}
     chosen = account[account["filter"] != "none"]
@@ -305,7 +294,7 @@ def filtered_pools(
         if own is None:
             continue
         pools = [
-            _pool(of_run, overlaps, singles, own, classes) for _, of_run in strictest.groupby(["seed", "run"])
+            _pool(of_run, means, singles, own, classes) for _, of_run in strictest.groupby(["seed", "run"])
         ]
         if all(pool is not None for pool in pools):
             out[str(sources), str(name), int(pool_size)] = [pool for pool in pools if pool is not None]
@@ -333,13 +322,13 @@ class SingleSources:
         return SizeCurve(means.index.to_numpy(float), means.to_numpy())
 
 
-def _mean_overlap(table: pd.DataFrame, first: str, second: str) -> float:
-    """Mean correlation over test sets and pairs of different runs of two sources."""
-    both = ((table["first"] == first) & (table["second"] == second)) | (
-        (table["first"] == second) & (table["second"] == first)
-    )
-    different = (table["first"] != table["second"]) | (table["first_seed"] != table["second_seed"])
-    return float(table.loc[both & different, "correlation"].mean())
+def _mean_overlaps(overlaps: pd.DataFrame) -> Mapping[tuple[int, str, str], float]:
+    """(size, source, source), both orders -> mean correlation over test sets and pairs of different runs."""
+    apart = (overlaps["first"] != overlaps["second"]) | (overlaps["first_seed"] != overlaps["second_seed"])
+    pairs = overlaps.loc[apart, ["n_train", "first", "second", "correlation"]]
+    turned = pairs[pairs["first"] != pairs["second"]].rename(columns={"first": "second", "second": "first"})
+    means = pd.concat([pairs, turned]).groupby(["n_train", "first", "second"])["correlation"].mean()
+    return {(int(n), str(s), str(u)): float(r) for (n, s, u), r in means.items()}
 
 
 def best_kept_shares(predictions: pd.DataFrame, rule: str = "predicted") -> pd.DataFrame:

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from empirical.errors import StudyError
+from empirical.figures.filter_rules import draw_filter_rules
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
 from empirical.filter_prediction import (
     filtering_table,
     predict_filter_rules,
     predict_filtering,
-    score_filter_rules,
 )
+from empirical.filter_scoring import score_filter_rules
 from empirical.prediction import mixture_shares, predict_mixtures
 from empirical.records import environment, read_json, write_json, write_text
 from empirical.robustness import fit_trends
 from empirical.scoring import score_rules
 from empirical.study_folder import StudyFolder
-from empirical.summary import format_summary
+from empirical.summary import format_filter_scores, format_summary
 from empirical.tables import accuracies_table, write_table
 
 if TYPE_CHECKING:
@@ -77,12 +78,14 @@ def write_results(
         return StudyResults(accuracies, trends, predictions, pd.DataFrame(), "", failures)
     scores = score_rules(predictions)
     write_table(scores, folder / "scores.csv")
-    _write_filtering(folder, ordered, accuracies, reference)
+    filter_scores = _write_filtering(folder, ordered, accuracies, reference)
     pair = first_pair(predictions)
     if pair and len(set(accuracies.loc[accuracies["kind"] == "single", "sources"])) > len(pair):
         tables = only_sources(pair, accuracies, trends, predictions)
         draw_predictions_vs_measurements(*tables, folder / "first_pair", reference=reference)
     summary = format_summary(accuracies, trends, predictions, scores, reference=reference)
+    if len(filter_scores):
+        summary += "\n\n" + format_filter_scores(filter_scores)
     summary += skipped_text(data_accounts(folder))
     write_text(folder / "summary.txt", summary + "\n")
     write_json(folder / "provenance.json", provenance(study, ordered, failures))
@@ -91,22 +94,27 @@ def write_results(
 
 def _write_filtering(
     folder: Path, records: list[Mapping[str, Any]], accuracies: pd.DataFrame, reference: str
-) -> None:
-    """filtering_account.csv and filtering.csv: what filters did, Theorem 3 beside it; filter_scores.csv: the rules' errors."""
+) -> pd.DataFrame:
+    """filtering_account.csv and filtering.csv: what filters did, Theorem 3 beside it; filter_scores.csv: the rules' errors.
+
+    Returns the last, empty where nothing was predicted.
+    """
     account = filtering_table(records)
     if account.empty:
-        return
+        return pd.DataFrame()
     try:
         overlaps = StudyFolder(folder).overlaps(accuracies)
     except StudyError:  # records made elsewhere, without logits: nothing is predicted from overlaps
         overlaps = None
     write_table(account, folder / "filtering_account.csv")
-    write_table(predict_filtering(accuracies, account, overlaps, reference), folder / "filtering.csv")
-    if overlaps is None:
-        return
-    rules = predict_filter_rules(accuracies, account, overlaps, reference)
-    if len(rules):
-        write_table(score_filter_rules(rules), folder / "filter_scores.csv")
+    predicted = predict_filtering(accuracies, account, overlaps, reference)
+    write_table(predicted, folder / "filtering.csv")
+    if overlaps is None or predicted["ratio_predicted"].isna().all():
+        return pd.DataFrame()
+    scores = score_filter_rules(predict_filter_rules(accuracies, account, overlaps, reference))
+    write_table(scores, folder / "filter_scores.csv")
+    draw_filter_rules(predicted, scores, folder / "filter_rules")
+    return scores
 
 
 def first_pair(predictions: pd.DataFrame) -> tuple[str, ...]:
@@ -183,7 +191,7 @@ def skipped_text(accounts: Mapping[str, Any]) -> str:
 def output_paths(folder: Path) -> list[Path]:
     """The files a reader looks at first."""
     names = (
-        "predictions_vs_measurements.png", "first_pair.png", "filtering.png", "world.png", "accuracies.csv", "trends.csv",
-        "predictions.csv", "scores.csv", "summary.txt", "records",
+        "predictions_vs_measurements.png", "first_pair.png", "filtering.png", "filter_rules.png", "world.png",
+        "accuracies.csv", "trends.csv", "predictions.csv", "scores.csv", "summary.txt", "records",
     )  # fmt: skip
     return [folder / name for name in names if (folder / name).exists()]

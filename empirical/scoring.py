@@ -80,8 +80,7 @@ def _score_one_shift(
         index=keys, columns="rule", values="variance"
     )
     codes, clusters = pd.factorize(wide.index.get_level_values("cluster"))
-    # How often each cluster enters each resample: (resamples, clusters).
-    draws = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=_RESAMPLES)
+    draws = cluster_draws(len(clusters), rng)
 
     def rms(rule: str, used: np.ndarray) -> tuple[float, np.ndarray]:
         square = np.where(used, wide[rule].to_numpy(float), 0.0) ** 2
@@ -125,6 +124,11 @@ def _score_one_shift(
             row += [a - b, *_interval(resampled_a - resampled_b, len(clusters))]
         rows.append(tuple(row))
     return rows
+
+
+def cluster_draws(num_clusters: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each cluster enters each resample of a bootstrap over clusters: (resamples, clusters)."""
+    return rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=_RESAMPLES)
 
 
 def _interval(resampled: np.ndarray, num_clusters: int) -> tuple[float, float]:

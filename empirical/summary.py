@@ -1,11 +1,13 @@
 """A study told in words and tables.
 
-Use `format_summary` for the text that a study prints at its end and keeps as summary.txt, `text_table` for tables like its own.
+Use `format_summary` for the text that a study prints at its end and keeps as summary.txt, `format_filter_scores`
+for what its filters add to it, `text_table` for tables like its own.
 """
 
 import numpy as np
 import pandas as pd
 
+from empirical.filter_prediction import FROZEN_FILTER_RULE, TOLD_MORE
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
 from empirical.robustness import growth_exponents, left_out
 from empirical.scoring import ALL_SHIFTS, mixture_verdicts, summarise_lines, summarise_mixtures
@@ -150,6 +152,24 @@ def _rules_text(scores: pd.DataFrame, num_seeds: int) -> str:
         + "\nRead this with care: sets of sources share single-source models, so these intervals are somewhat too short, and"
         + f"\nrules are judged on at least 6 seeds; this study has {num_seeds}."
     )  # fmt: skip
+
+
+def format_filter_scores(scores: pd.DataFrame) -> str:
+    """The errors of the rules for filtered pools (`empirical.filter_scoring`), over all shifts."""
+    overall = scores[scores["shift"] == ALL_SHIFTS]
+    against = ("raw_pool", "plain", "unturned")
+    cells = [
+        [row["rule"] + (" *" if row["rule"] == FROZEN_FILTER_RULE else " +" if row["rule"] in TOLD_MORE else ""),
+         _value(row, "rms"), f"{row['bias']:+.3f}",
+         *("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+") for b in against)]
+        for _, row in overall.iterrows()
+    ]  # fmt: skip
+    return (
+        f"Filtered pools: error of the predicted d' ratio over {overall['num_predictions'].max()} cells of pool, filter, kept "
+        f"share and shift\n(rms with 95% bootstrap interval over {overall['num_pools'].max()} pools; * frozen rule; + told a "
+        f"model trained on the pool; noise of the measurement {overall['noise_floor'].max():.3f}):\n"
+        + text_table(["rule", "rms", "bias", *(f"minus {b}" for b in against)], cells)
+    )
 
 
 def _verdict(row: pd.Series, rule: str) -> str:

@@ -22,9 +22,9 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
     """Write PATH_STEM.png and .pdf: one row per pool (its largest size), one column per shift.
 
     Horizontal axis: share kept; vertical: d' ratio of shift to reference, with 95% intervals over seeds (Student's t). Colours
-    are filters: squares are models trained on what the filter kept, the dashed line the filter's own models, crosses Theorem
-    3's predictions where they could be made. Grey: the raw pool. Theorem 3 puts the squares between grey and dashed, nearer to
-    dashed the less is kept. Returns the two paths.
+    are filters: squares are models trained on what the filter kept, the dashed line the filter's own models, crosses the
+    frozen rule's predictions (Theorem 3, matched) where they could be made. Grey: the raw pool. Theorem 3 puts the squares
+    between grey and dashed, nearer to dashed the less is kept. Returns the two paths.
 
     Raises StudyError where the table has no filtered pool.
     """
@@ -41,7 +41,7 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
     fig, axes = plt.subplots(
         len(pools), len(names), figsize=size, sharex=True, layout="constrained", squeeze=False
     )
-    predicted = bool(kept["ratio_predicted"].notna().any())
+    predicted = bool(kept["ratio_matched"].notna().any())
     for i, pool in enumerate(pools):
         for j, shift in enumerate(names):
             ax, cell = axes[i, j], largest[(largest["sources"] == pool) & (largest["shift"] == shift)]
@@ -54,9 +54,7 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
                 if part.empty:
                     continue
                 _points(ax, part, colours[name], "s", 0.008 * (k - (len(filters) - 1) / 2))
-                ax.plot(
-                    part["kept_share"], part["ratio_predicted"], "x", color=colours[name], ms=4.5, zorder=5
-                )
+                ax.plot(part["kept_share"], part["ratio_matched"], "x", color=colours[name], ms=4.5, zorder=5)
                 ax.axhline(
                     float(part["ratio_of_filter"].iloc[0]),
                     color=colours[name],
@@ -83,7 +81,7 @@ def draw_filter_turn(filtering: pd.DataFrame, path_stem: str | Path) -> list[Pat
         words += [f"kept by the CLIP of {pool_label(name)}", f"CLIP of {pool_label(name)} itself"]
     if predicted:
         handles.append(Line2D([], [], marker="x", ls="none", color="black", ms=4.5))
-        words.append("predicted (Theorem 3)")
+        words.append("predicted (Theorem 3, matched)")
     legend_below(fig, handles, words)
     return save_figure(fig, path_stem)
 

@@ -1,6 +1,7 @@
 """Theorem 3 on measured quantities, against linear classifiers of K classes really trained on really filtered pools."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,19 +12,22 @@ from hypothesis import strategies as st
 from empirical.execution import pool_component
 from empirical.filter_prediction import (
     FILTER_RULES,
+    PREDICTION_COLUMNS,
     TOLD_THE_POOL,
     best_kept_shares,
     filtered_pools,
     filtering_table,
     predict_filter_rules,
     predict_filtering,
-    score_filter_rules,
 )
+from empirical.filter_scoring import score_filter_rules, turn_size
 from empirical.filtered_pool import FilterAccount, FilteredPool, SizeCurve, kept_pairs
 from empirical.filtering import keep_share, shuffled_captions
 from empirical.overlap import score_overlaps
+from empirical.study_folder import StudyFolder
 from empirical.tables import accuracies_table
 
+RECORDS = Path(__file__).resolve().parents[2] / "paper_figures" / "records"
 K, WIDTH, N, POOL = 6, 80, 1500, 3000
 TARGETS = {"reference": (1.0, 1.0), "shift": (1.6, 0.3)}
 SOURCES = {"robust": (2.4, 0.6), "brittle": (0.6, 2.4)}
@@ -357,3 +361,28 @@ def test_rules_and_their_scores_are_those_of_the_wide_table(tables, found: pd.Da
             row["rms"] - scores.loc[("all shifts", "raw_pool"), "rms"]
         )
     assert set(rules["rule"]) == {*FILTER_RULES, TOLD_THE_POOL, "raw_pool", "filter_itself"}
+
+
+def test_the_turn_in_a_linear_world_is_the_expected_one(tables) -> None:
+    rules = predict_filter_rules(*tables)
+    assert turn_size(rules)[0] == pytest.approx(1, abs=0.15)
+    unturned = rules[rules["rule"] == "unturned"].set_index("kept_share")["ratio_predicted"]
+    nothing = rules.assign(ratio_measured=rules["kept_share"].map(unturned))
+    value, low, high = turn_size(pd.concat([nothing, nothing.assign(sources="other")]))
+    assert (value, low, high) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_the_committed_tables_of_filters_are_those_of_the_committed_models() -> None:
+    """filtering.csv and filter_scores.csv of the study that the rule was chosen on, from accuracies, accounts and overlaps."""
+    folder = StudyFolder(RECORDS / "gpu_study")
+    told = folder.accuracies(), folder.table("filtering_account"), folder.table("overlaps")
+    kept, again = folder.table("filtering"), predict_filtering(*told)
+    assert tuple(kept.columns) == PREDICTION_COLUMNS
+    for column in kept.select_dtypes("number"):
+        # large tables are kept with five digits
+        assert kept[column].to_numpy() == pytest.approx(again[column].to_numpy(), abs=2e-4, nan_ok=True), (
+            column
+        )
+    scores, new = folder.table("filter_scores"), score_filter_rules(predict_filter_rules(*told))
+    assert list(scores["rule"]) == list(new["rule"])
+    assert scores["rms"].to_numpy() == pytest.approx(new["rms"].to_numpy(), abs=2e-4)

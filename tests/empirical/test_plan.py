@@ -35,7 +35,7 @@ DESIGN = Design(
 )
 
 
-@pytest.mark.parametrize("name", ["smoke", "default"])
+@pytest.mark.parametrize("name", ["smoke", "default", "filters"])
 def test_every_preset_keeps_singles_mixtures_and_pools_apart(name: str) -> None:
     runs = plan_runs(PRESETS[name].design(0))
     trained = [run for run in runs if run.draws]
