@@ -17,7 +17,8 @@ shuffled; no model trained on the pool or a part of it. Baselines: filter_itself
 which is told more: a model trained on that very pool. raw_pool_turned is told it as well: its ratio, plus what matched expects
 filtering to change, $\rho_\text{raw}+\rho_*(\tau)-\rho_*(-\infty)$.
 
-The frozen rule was chosen on the records of studies that had been seen; what later studies say of it must not change it.
+The frozen rule was chosen on records that had been seen; what later studies say of it must not change it. The first of them, on
+fresh pools and seeds, confirmed the size and not the turn: README.md has the numbers.
 
 Use `filtering_table` for what the filters did, `predict_filtering` for predictions beside measurements, `predict_filter_rules`
 for all rules (`empirical.filter_scoring` has their errors), `best_kept_shares` for the share worth keeping.

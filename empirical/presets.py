@@ -172,10 +172,10 @@ PRESETS = {
         designed_sizes=(2048,),
     ),
     "filters": Preset(
-        description="pools of three sources and of three pairs filtered by two CLIPs, no mixtures (half an hour on 2 cores)",
+        description="pools of three sources and of three pairs filtered by two CLIPs, no mixtures (15 min on 2 cores)",
         sources=ALL_SOURCES,
         sizes=(128, 256, 512, 1024, 2048, 4096),
-        num_seeds=5,
+        num_seeds=3,
         mixtures=(),
         mixture_sizes=(),
         filtering=JUDGED_POOLS,

@@ -36,7 +36,7 @@ class Arguments:
     preset: Literal["smoke", "default", "design", "filters", "full", "gpu"] = "default"
     """smoke: under a minute; default: 5-10 minutes on 2 cores; design: mixtures designed from
     single-source runs and ranked among all others, half an hour on 2 cores; filters: six pools filtered by two CLIPs, held
-    against Theorem 3, 25 minutes on 2 cores; full: overnight on a CPU; gpu: the full study
+    against Theorem 3, 15 minutes on 2 cores; full: overnight on a CPU; gpu: the full study
     on a GPU."""
     out: Path = Path("runs/clip_mixtures")
     """Folder for records, tables and figures. Start again in the same folder to continue a stopped study."""

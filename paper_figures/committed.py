@@ -18,6 +18,8 @@ MEASURED = "clip_mixtures"
 """The records that the figures of measurements show."""
 STUDIED = "gpu_study"
 """The records that figures of the larger study show: designed mixtures, overlaps, diagnoses, filters at every strength."""
+JUDGED = "filter_rule"
+"""The records that judge the frozen rule for filtered pools, on seeds that it had not seen."""
 PUBLISHED = "published_trends"
 """The records that the figures of published results show."""
 SIMULATED = "dilution_sim"
@@ -27,6 +29,10 @@ MADE_BY = {
     "gpu_study": (
         "python experiments/clip_mixtures.py --preset gpu --seed 20 --out runs/gpu_study && "
         "python -m paper_figures.keep runs/gpu_study"
+    ),
+    "filter_rule": (
+        "python experiments/clip_mixtures.py --preset filters --seed 40 --out runs/filter_rule && "
+        "python -m paper_figures.keep runs/filter_rule"
     ),
     "published_trends": (
         "python experiments/published_trends.py openclip_results.csv && python -m paper_figures.keep runs/published_trends"

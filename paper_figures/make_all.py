@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FIGURES = (
     "testbed", "source_lines", "data_efficiency", "first_pair", "pairs", "many_sources", "output_vs_input",
     "predictions_vs_measurements", "designed", "overlaps", "diagnosis", "filtering_measured", "filter_turn",
+    "filter_rule",
     "published_ladder", "published_mixtures", "dilution", "filtering_theory", "break_even", "best_mixture", "linear_clip",
     "learners", "learner_limits", "escape", "wrong_line",
 )  # fmt: skip
