@@ -220,8 +220,11 @@ def _ratio(dprime: pd.Series, shift: str, reference: str) -> float:
 
 
 def _stderr(values: Any) -> float:
+    """Over seeds; nan with one, or where a seed's value is infinite (all of a small test set right, or all wrong)."""
     values = np.asarray(values, float)
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
+    if len(values) < 2 or not np.isfinite(values).all():
+        return np.nan
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _predict(

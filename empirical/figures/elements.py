@@ -207,7 +207,7 @@ def cross_bars(
     *,
     lw: float,
     alpha: float,
-    zorder: float,
+    zorder: int,
 ) -> None:
     """Thin error bars in x and y, for markers that are drawn apart; `bars` holds those of x and those of y."""
     style = {"ecolor": colour, "elinewidth": lw, "capsize": 0, "alpha": alpha, "zorder": zorder}

@@ -160,6 +160,18 @@ def test_what_was_not_measured_is_not_predicted(found: pd.DataFrame) -> None:
     assert alone["ratio_measured_stderr"].isna().all(), "one seed has no standard error"
 
 
+def test_a_test_set_that_one_seed_gets_all_wrong_has_no_standard_error(tables, found: pd.DataFrame) -> None:
+    accuracies, account, overlaps = tables
+    wrong = (
+        (accuracies["kind"] == "filtered") & (accuracies["seed"] == 3) & (accuracies["test_set"] == "shift")
+    )
+    changed = accuracies.assign(dprime=accuracies["dprime"].mask(wrong, -np.inf))
+    again = predict_filtering(changed, account, overlaps)
+    kept = again["filter"] == "robust"
+    assert again.loc[kept, ["ratio_measured", "ratio_measured_stderr", "turn_stderr"]].isna().all(axis=None)
+    assert again.loc[kept, "ratio_predicted"].equals(found.loc[kept, "ratio_predicted"])
+
+
 def test_pools_at_other_thresholds_are_those_predicted(tables, found: pd.DataFrame) -> None:
     """The strictest run's scores, cut where another run was cut, give that run's prediction."""
     accuracies, account, overlaps = tables
