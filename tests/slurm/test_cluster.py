@@ -59,8 +59,10 @@ def test_outcomes_are_those_of_the_scheduler_here(cluster: LocalCluster, tmp_pat
     assert len(calls(tmp_path / "there", "late")) == 1
     assert not calls(tmp_path / "there", "after-bad")
     # What was ready together was one array.
-    jobs = cluster.command("sacct", "-n", "-X", "-P", "-o", "JobID", f"--name={job_name(tmp_path / 'slurm')}")
-    assert sorted(job.partition("_")[2] for job in jobs.split()) == ["", "0", "1", "2"]
+    words = ("sacct", "-n", "-X", "-P", "-o", "JobID", f"--name={job_name(tmp_path / 'slurm')}")
+    # The accounts come some moments after the jobs.
+    until("the account of four tasks", lambda: len(cluster.command(*words).split()) >= 4)
+    assert sorted(job.partition("_")[2] for job in cluster.command(*words).split()) == ["", "0", "1", "2"]
 
 
 def test_both_nodes_work_and_runs_can_share_a_job(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if value:
                 self.send_header(name.replace("_", "-"), value)
+        self.leave()
         self.end_headers()
         self.wfile.write(body)
 
@@ -78,11 +79,17 @@ class Handler(BaseHTTPRequestHandler):
             self.server.agents[path] = self.headers.get("User-Agent", "")
             self.server.times.setdefault(path, []).append(time.monotonic())
             self.server.at_once += 1
+            self.left = False
             self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the other end has had enough
             self.answer(path, count)
+        self.leave()
+
+    def leave(self) -> None:
+        """Count this request no longer: before its last byte goes out, or the client may be back before it is uncounted."""
         with self.server.lock:
-            self.server.at_once -= 1
+            self.server.at_once -= not self.left
+            self.left = True
 
     def answer(self, path: str, count: int) -> None:
         name = path.strip("/").split("/")[0]
