@@ -129,7 +129,7 @@ def test_out_of_time_it_queues_itself_again_and_changes_no_bit(
     cluster: LocalCluster, data: Path, tmp_path: Path
 ) -> None:
     """A limit of two minutes; SLURM gives the notice some half a minute early, after three quarters of a minute here."""
-    long = 8 * EPOCHS  # two minutes of one fast core: it must outlast the notice
+    long = 5 * EPOCHS  # more than a minute of one fast core: it must outlast the notice
     out, here = tmp_path / "out", tmp_path / "here"
     limit = ("--slurm.timeout-min", "2", "--slurm.notice-seconds", "45")
     said = finish(start(command(data, out, *ON_SLURM, *limit, epochs=long)))
