@@ -155,13 +155,11 @@ def train_in_job(run: StreamRun, minutes: int) -> dict[str, Any] | None:
     Raises:
         StudyError: the time limit comes without anything done since the job started, or it cannot be queued again.
     """
-    import jax
-
+    from empirical.command import prepare_libraries
     from empirical.process_group import join_slurm_group
     from empirical.stream_process import run_stream
 
-    jax.config.update("jax_enable_x64", True)  # a job is an entry point, like the command
-
+    prepare_libraries()  # a job is an entry point, like the command
     first = join_slurm_group() == 0
     before = _traces(run)
 

@@ -102,6 +102,9 @@ def test_the_frozen_rules_fresh_seeds_are_those_of_its_records() -> None:
     four = scores.loc[["kept_size", "clean_size", "matched", "filter_matched"], "rms"]
     assert four.idxmin() == "filter_matched"
     assert f"would have done best ({rms['filter_matched']})" in words
+    left = (scores.loc["matched", "rms"] / scores.loc["plain", "rms"]) ** 2
+    assert "(three quarters on the fresh seeds below)" in words
+    assert left == pytest.approx(0.25, abs=0.01)
     before = filter_scores(GPU_STUDY)
     assert f"{short(before.loc['matched', 'rms'])} there" in words
 

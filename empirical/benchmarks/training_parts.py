@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from empirical.benchmarks.training_comparison import (
     many_models,
     run_ours,
 )
+from empirical.workers import usable_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,7 @@ def large_part(folder: Path, choices: Choices) -> Part:
     # One thread for each core: large convolutions divide well.
     task = make_task(
         folder, model, "open_clip", pattern, samples,
-        epochs=epochs, batch_size=batch, threads=4 if gpu else os.cpu_count() or 1, device=choices.device, bfloat16=gpu,
+        epochs=epochs, batch_size=batch, threads=4 if gpu else usable_cores(), device=choices.device, bfloat16=gpu,
     )  # fmt: skip
     compared = compare_trainers(
         f"{model} {size} px batch {batch}{' bf16' if gpu else ''}", task, folder / "large", choices.trainer,
