@@ -64,7 +64,8 @@ def test_order_needs_failures_and_dead_workers(tmp_path: Path) -> None:
         Task("bad", fail, ("no such luck",)),
         Task("after bad", note, (folder, "after bad"), needs=("bad",)),
         Task("mortal", die, (folder, "mortal")),
-        Task("doomed", always_die),
+        # After it: a pool that doomed breaks could end mortal before its first death, which would then be its second chance.
+        Task("doomed", always_die, needs=("mortal",)),
         Task("last", note, (folder, "last")),
     ]
     found = outcomes(tasks, jobs=2)
