@@ -64,6 +64,7 @@ def pool_payload(
         ],
         "dprime": {s: dict(zip(first.test_sets, d.tolist(), strict=True)) for s, d in first.dprime.items()},
         "filterDprime": dict(zip(first.test_sets, first.filter_dprime.tolist(), strict=True)),
+        "curves": _curves(first),
         "overlaps": {s: {u: first.overlaps[s, u] for u in (*first.dprime, name)} for s in (*first.dprime, name)},
         "measured": [
             {
@@ -73,6 +74,22 @@ def pool_payload(
             for row in of_pool[of_pool["filter"].isin([name, "none"])].itertuples()
         ],
     }  # fmt: skip
+
+
+def _curves(pool: FilteredPool) -> dict[str, Any] | None:
+    """d' by size of the pool's sources; None where another size than the filter's cannot be read."""
+    curves = {s: pool.curves[s] for s in pool.dprime if s in pool.curves}
+    if len(curves) < len(pool.dprime) or not all(
+        len(curve.sizes) and np.isfinite(curve.dprimes).all() for curve in curves.values()
+    ):
+        return None
+    return {
+        s: {
+            "sizes": curve.sizes.tolist(),
+            "dprime": dict(zip(pool.test_sets, curve.dprimes.T.tolist(), strict=True)),
+        }
+        for s, curve in curves.items()
+    }
 
 
 def assumed_filters(

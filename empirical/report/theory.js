@@ -91,9 +91,11 @@ const Theory = (() => {
   }
 
   /* Theorem 3 for one measured pool of a study (empirical.filtered_pool.FilteredPool.dprimes), cut at a threshold of the scores.
-     pool: { poolSize, numClasses, trainedOn, filter, dprime: source -> set -> d', filterDprime: set -> d', overlaps: s -> u -> r };
-     parts: [{ source, clean, junk, cleanScore, junkScore, spread }]. Gives the share kept and d' on each test set. */
-  function filteredPool(pool, parts, sets, threshold) {
+     pool: { poolSize, numClasses, trainedOn, filter, dprime: source -> set -> d', filterDprime: set -> d', overlaps: s -> u -> r,
+     curves: source -> { sizes, dprime: set -> [d'] } }; parts: [{ source, clean, junk, cleanScore, junkScore, spread }].
+     read: at which size the pool's sources are read, "filter" (n_0, trainedOn: plain Theorem 3) or "signal" (of equal signal to
+     noise: the frozen rule "matched"). Gives the share kept, that size, and d' on each test set. */
+  function filteredPool(pool, parts, sets, threshold, read = "filter") {
     const k = pool.numClasses, total = parts.reduce((sum, p) => sum + p.clean + p.junk, 0);
     const separation = (p) => (p.cleanScore - p.junkScore) / p.spread;
     const length = Object.fromEntries(parts.map((p) => [p.source, separation(p) / pool.overlaps[pool.filter][p.source]]));
@@ -114,22 +116,34 @@ const Theory = (() => {
     kick /= kept; along /= kept;
     const names = Object.keys(weights);
     for (const s of names) weights[s] /= kept;
-    let square = 2 * kick * along + kick * kick;
-    for (const s of names) for (const u of names) square += weights[s] * weights[u] * pool.overlaps[s][u] * length[s] * length[u];
-    const scale = Math.sqrt(square + noise / (kept * pool.poolSize));
-    const signal = (set) => names.reduce((sum, s) => sum + weights[s] * pool.dprime[s][set] * length[s], 0) + kick * pool.filterDprime[set];
-    return { kept, dprime: Object.fromEntries(sets.map((set) => [set, signal(set) / scale])) };
+    let clean = 0;
+    for (const s of names) for (const u of names) clean += weights[s] * weights[u] * pool.overlaps[s][u] * length[s] * length[u];
+    const square = clean + 2 * kick * along + kick * kick, scale = Math.sqrt(square + noise / (kept * pool.poolSize));
+    const right = names.reduce((sum, s) => sum + weights[s], 0), equal = read === "signal";
+    const size = !equal ? pool.trainedOn : Math.abs(right) < 1e-9 ? 0 : (kept * pool.poolSize * right ** 2 * square) / clean;
+    const own = (s, set) => (equal ? readSource(pool, s, set, size) : pool.dprime[s][set]);
+    const signal = (set) => names.reduce((sum, s) => sum + weights[s] * own(s, set) * length[s], 0) + kick * pool.filterDprime[set];
+    return { kept, size, dprime: Object.fromEntries(sets.map((set) => [set, signal(set) / scale])) };
+  }
+
+  /* d_s(set; n) V_s(n) / L_s of one source: d' linear in log n between the measured sizes, at the nearest one outside. */
+  function readSource(pool, source, set, n) {
+    const { sizes, dprime } = pool.curves[source], r = pool.overlaps[source][source];
+    const at = Math.min(Math.max(n, sizes[0]), sizes.at(-1)), up = Math.max(sizes.findIndex((size) => size >= at), 1);
+    const [from, to] = [up - 1, Math.min(up, sizes.length - 1)], y = dprime[set];
+    const step = to > from ? Math.log(at / sizes[from]) / Math.log(sizes[to] / sizes[from]) : 0;
+    return (y[from] + step * (y[to] - y[from])) * Math.sqrt(r + ((1 - r) * pool.trainedOn) / at);
   }
 
   /* The mean over the seeds' pools, each cut `threshold` standard deviations above the mean score of its clean pairs. */
-  function filteredPools(pool, sets, threshold) {
+  function filteredPools(pool, sets, threshold, read = "filter") {
     const found = pool.seeds.map((parts) => {
       const clean = parts.reduce((sum, p) => sum + p.clean, 0);
       const over = (f) => parts.reduce((sum, p) => sum + (p.clean / clean) * f(p), 0);
-      return filteredPool(pool, parts, sets, over((p) => p.cleanScore) + threshold * over((p) => p.spread));
+      return filteredPool(pool, parts, sets, over((p) => p.cleanScore) + threshold * over((p) => p.spread), read);
     });
     const mean = (f) => found.reduce((sum, one) => sum + f(one), 0) / found.length;
-    return { kept: mean((one) => one.kept), dprime: Object.fromEntries(sets.map((set) => [set, mean((one) => one.dprime[set])])) };
+    return { kept: mean((one) => one.kept), size: mean((one) => one.size), dprime: Object.fromEntries(sets.map((set) => [set, mean((one) => one.dprime[set])])) };
   }
 
   return { density, upperTail, normalCdf, normalQuantile, hazard, accuracyOfDprime, probitOfDprime, predictRatio, filteredSlope,

@@ -286,14 +286,17 @@
   /* Theorem 3 told measured quantities alone: single-source models, their overlaps and the filter's scores of the pool. */
   function drawMeasured(pool) {
     const shift = $$("shift").value, threshold = Number($$("threshold").value), sets = [data.reference, shift];
-    const at = (z) => { const found = Theory.filteredPools(pool, sets, z); return { ...found, ratio: found.dprime[shift] / found.dprime[data.reference] }; };
-    const curve = Array.from({ length: 101 }, (_, i) => at(-6 + i * 0.1)).filter((c) => c.kept > 0.005);
-    const now = at(threshold), own = pool.filterDprime[shift] / pool.filterDprime[data.reference];
+    const at = (z, read) => { const found = Theory.filteredPools(pool, sets, z, read); return { ...found, ratio: found.dprime[shift] / found.dprime[data.reference] }; };
+    const curve = (read) => Array.from({ length: 101 }, (_, i) => at(-6 + i * 0.1, read)).filter((c) => c.kept > 0.005);
+    const readings = [["signal", "Theorem 3 at equal signal (matched)", "solid"], ["filter", `Theorem 3 at n = ${pool.trainedOn.toLocaleString("en")} (plain)`, "dot"]]
+      .filter(([read]) => pool.curves || read === "filter");
+    const now = at(threshold, readings[0][0]), plain = at(threshold, "filter"), own = pool.filterDprime[shift] / pool.filterDprime[data.reference];
     const rows = pool.measured.filter((m) => m.shift === shift && m.ratio[0] !== null);
     const bars = (m, end) => (m.ratio[end] === null ? 0 : Math.abs(m.ratio[end] - m.ratio[0]));
     const interval = (m) => `${fixed(m.ratio[0])}` + (m.ratio[1] === null ? "" : ` [${fixed(m.ratio[1])}, ${fixed(m.ratio[2])}]`);
     Plotly.react("filtered", [
-      { type: "scatter", mode: "lines", x: curve.map((c) => c.kept), y: curve.map((c) => c.ratio), name: "Theorem 3", line: { color: css("--accent"), width: 2 }, hoverinfo: "skip" },
+      ...readings.map(([read, name, dash]) => [curve(read), name, dash]).map(([c, name, dash]) => (
+        { type: "scatter", mode: "lines", x: c.map((p) => p.kept), y: c.map((p) => p.ratio), name, line: { color: css("--accent"), dash, width: 2 }, hoverinfo: "skip" })),
       { type: "scatter", mode: "lines", x: [0.005, 1], y: [own, own], name: `CLIP of ${mixtureWords(pool.filter)} itself`, line: { color: colour[pool.filter] || css("--soft"), dash: "dash", width: 1.4 }, hoverinfo: "skip" },
       ...[[true, "raw pool", css("--soft"), "circle"], [false, "kept, measured", css("--ink"), "square"]].map(([raw, name, tone, symbol]) => {
         const part = rows.filter((m) => m.raw === raw);
@@ -307,7 +310,8 @@
     const percent = (set) => `${(100 * Theory.accuracyOfDprime(now.dprime[set], data.classes[set])).toFixed(1)}% on ${words(set)}`;
     const kept = rows.filter((m) => !m.raw).sort((a, b) => b.keptShare - a.keptShare).map((m) => `${Math.round(100 * m.keptShare)}% kept ${interval(m)}`);
     tellFilter(threshold, now.kept, now.ratio, `At threshold ${threshold.toFixed(2)} the filter keeps ${(100 * now.kept).toFixed(1)}% of ${pool.poolSize.toLocaleString("en")} pairs and Theorem 3 expects a d′ ratio of ` +
-      `${fixed(now.ratio)}, with accuracies of ${percent(data.reference)} and ${percent(shift)}. Measured: ${kept.join("; ")}.`);
+      `${fixed(now.ratio)}` + (pool.curves ? ` (its sources read at ${Math.round(now.size).toLocaleString("en")} samples, where the signal is equal; ${fixed(plain.ratio)} at the filter's ${pool.trainedOn.toLocaleString("en")})` : "") +
+      `, with accuracies of ${percent(data.reference)} and ${percent(shift)}. Measured: ${kept.join("; ")}.`);
   }
   function tellFilter(threshold, kept, slope, text) {
     $$("threshold-value").textContent = threshold.toFixed(2);

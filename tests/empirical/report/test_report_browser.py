@@ -190,7 +190,17 @@ def test_a_measured_pool_needs_no_assumption(browser, measured_page: str) -> Non
     assert 0.99 < kept[-1] <= 1
     for row in table.itertuples():
         # Scores are nearly normal: the share that a threshold keeps by the normal law is not quite the one it kept.
-        assert np.interp(row.kept_share, kept, ratio) == pytest.approx(row.ratio_predicted, abs=0.01)
+        assert np.interp(row.kept_share, kept, ratio) == pytest.approx(row.ratio_matched, abs=0.01)
+    lines = browser.execute_script(
+        "return document.getElementById('filtered').data.slice(0, 2).map(t => [t.name, t.x, t.y])"
+    )
+    for (name, shares, ratios), (word, column) in zip(
+        lines, (("matched", "ratio_matched"), ("plain", "ratio_predicted")), strict=True
+    ):
+        assert word in name
+        for row in table.itertuples():
+            there = np.interp(row.kept_share, shares[::-1], ratios[::-1])
+            assert there == pytest.approx(getattr(row, column), abs=0.01), (word, row.kept_share)
     assert browser.get_log("browser") == []
 
 

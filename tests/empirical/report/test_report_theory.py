@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from py_mini_racer import MiniRacer
 from scipy.special import ndtr, ndtri
 
-from empirical.filter_prediction import PREDICTION_COLUMNS
+from empirical.filter_prediction import FILTER_RULES, FROZEN_FILTER_RULE, PREDICTION_COLUMNS
 from empirical.filter_prediction import filtered_pools as predicted_pools
-from empirical.filtered_pool import FilterAccount, FilteredPool
+from empirical.filtered_pool import FilterAccount, FilteredPool, SizeCurve
 from empirical.prediction import RULES, predict_ratio
 from empirical.report.filters import measured_pools, pool_payload
 from empirical.report.page import part
@@ -105,6 +105,8 @@ def test_a_filtered_slope_is_theorem_3(
 
 
 POSITIVE = st.floats(0.2, 3.0)
+READINGS = {"filter": FILTER_RULES["plain"], "signal": FILTER_RULES[FROZEN_FILTER_RULE]}
+"""The page's word for each rule that it draws."""
 
 
 @st.composite
@@ -127,13 +129,20 @@ def pool_fields(draw):
     dprime = {name: np.array([draw(POSITIVE), draw(POSITIVE)]) for name in names}
     own = np.array([draw(POSITIVE), draw(POSITIVE)])
     classes, n_train = draw(st.sampled_from([2, 20])), draw(st.sampled_from([256, 8192]))
-    return parts, classes, ("reference", "shift"), dprime, overlaps, "filter", own, n_train
+    curves = {
+        name: SizeCurve(sizes, np.array([[draw(POSITIVE), draw(POSITIVE)] for _ in sizes]))
+        for name in (*names, "filter")
+        for sizes in [
+            np.array(sorted(draw(st.sets(st.sampled_from([64.0, 512.0, 2048.0, 8192.0]), min_size=1))))
+        ]
+    }
+    return parts, classes, ("reference", "shift"), dprime, overlaps, "filter", own, n_train, curves
 
 
 @settings(max_examples=40)
-@given(fields=pool_fields(), threshold=st.floats(-3, 3))
-def test_a_measured_pool_is_predicted_as_in_python(page, fields, threshold):
-    """The share kept and d' at any threshold, in standard deviations above the clean pairs' mean score."""
+@given(fields=pool_fields(), threshold=st.floats(-3, 3), read=st.sampled_from(list(READINGS)))
+def test_a_measured_pool_is_predicted_as_in_python(page, fields, threshold, read):
+    """The share kept and d' at any threshold, in standard deviations above the clean pairs' mean score; by both rules."""
     pool = FilteredPool(tuple(FilterAccount(*part) for part in fields[0]), *fields[1:])
     counts = np.array([part.clean for part in pool.parts], dtype=float)
     over = [
@@ -146,13 +155,30 @@ def test_a_measured_pool_is_predicted_as_in_python(page, fields, threshold):
     told = pool_payload(
         "pool", "filter", size, [pool], pd.DataFrame(columns=list(PREDICTION_COLUMNS), dtype=float)
     )
-    here = page("filteredPools", clean(told, digits=15), ["reference", "shift"], threshold)
+    here = page("filteredPools", clean(told, digits=15), ["reference", "shift"], threshold, read)
     assert here["kept"] == pytest.approx(kept, rel=1e-7)
-    expected = there.dprimes(kept * size)
+    assert here["size"] == pytest.approx(there.size(kept * size, READINGS[read]), rel=1e-6)
+    expected = there.dprimes(kept * size, READINGS[read])
     assert [here["dprime"][name] for name in pool.test_sets] == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-def test_the_committed_studys_pools_are_predicted_as_in_python(page):
+def test_where_a_size_was_not_measured_the_page_has_the_plain_rule_alone():
+    parts = (FilterAccount("one", 10, 10, 0.4, 0.1, 0.2, 0.0),)
+    sizes = np.array([64.0, 512.0])
+    holes = {"one": SizeCurve(sizes, np.array([[1.0, np.nan], [1.0, 1.0]]))}
+    for curves in ({}, {"one": SizeCurve(sizes[:0], np.empty((0, 2)))}, holes):
+        pool = FilteredPool(
+            parts, 20, ("reference", "shift"), {"one": np.ones(2)}, {("one", "one"): 0.5, ("one", "f"): 0.4,
+            ("f", "one"): 0.4, ("f", "f"): 0.5}, "f", np.ones(2), 512, curves,
+        )  # fmt: skip
+        told = pool_payload(
+            "p", "f", 100, [pool], pd.DataFrame(columns=list(PREDICTION_COLUMNS), dtype=float)
+        )
+        assert told["curves"] is None
+
+
+@pytest.mark.parametrize("read", list(READINGS))
+def test_the_committed_studys_pools_are_predicted_as_in_python(page, read):
     folder = Path(__file__).resolve().parents[3] / "paper_figures" / "records" / "gpu_study"
     tables = [pd.read_csv(folder / f"{name}.csv") for name in ("accuracies", "filtering_account", "overlaps")]
     found = predicted_pools(*tables)
@@ -161,7 +187,7 @@ def test_the_committed_studys_pools_are_predicted_as_in_python(page):
     for (name, by, size), pools in found.items():
         if (name, by) not in told or told[name, by]["poolSize"] != size:
             continue
-        here = page("filteredPools", clean(told[name, by], digits=12), list(pools[0].test_sets), 0.3)
+        here = page("filteredPools", clean(told[name, by], digits=12), list(pools[0].test_sets), 0.3, read)
         expected, shares = [], []
         for pool in pools:
             counts = [part.clean for part in pool.parts]
@@ -172,7 +198,7 @@ def test_the_committed_studys_pools_are_predicted_as_in_python(page):
             cut = float(score + 0.3 * spread)
             there = replace(pool, parts=tuple(replace(part, threshold=cut) for part in pool.parts))
             shares.append(there.kept_share())
-            expected.append(there.dprimes(shares[-1] * size))
+            expected.append(there.dprimes(shares[-1] * size, READINGS[read]))
         assert here["kept"] == pytest.approx(np.mean(shares), rel=1e-7)
         assert list(here["dprime"].values()) == pytest.approx(np.mean(expected, axis=0), abs=1e-6)
 
