@@ -70,7 +70,8 @@ def _places(table: pd.DataFrame | None) -> str:
          *(["", ""] if np.isnan(row["rms_ratio"]) else [f"{row['rms_ratio']:.3f}", f"{row['bias_ratio']:+.3f}"])]
         for _, row in score_places(table).iterrows()
     ]  # fmt: skip
-    outside = int((table["inside_bracket"] == "no").sum())
+    verdicts = table["inside_bracket"].value_counts()
+    inside, outside, empty = (int(verdicts.get(verdict, 0)) for verdict in ("yes", "no", "empty"))
     headings = [
         "test set",
         "mixtures",
@@ -83,7 +84,9 @@ def _places(table: pd.DataFrame | None) -> str:
     ]
     return (
         "Places of mixtures from the overlap of single-source models (not one of the frozen rules), beside the mean d' by share; "
-        f"{outside} of {len(table)} places lie outside their bracket at 95%:\n" + text_table(headings, cells)
+        f"{outside} of {len(table)} places lie outside their bracket at 95%, {inside} inside; {empty} brackets are empty, "
+        "since a source's d' grows faster than n^(1/2) between the sizes they are read from:\n"
+        + text_table(headings, cells)
     )
 
 
@@ -95,7 +98,7 @@ def _output_mixing(table: pd.DataFrame | None) -> str:
         cells.append(
             [str(row["mixing"]), str(row["heads"]), str(row["num_comparisons"]),
              _with_interval(row, "mean_difference", "difference"), _with_interval(row, "rms", "rms", ""),
-             f"{row['noise_floor']:.3f}", "" if np.isnan(row["agreement_share"]) else f"{row['agreement_share']:.0%}",
+             f"{row['noise_floor']:.3f}", _agreement(row),
              f"{row['place_gain']:+.2f}"]
         )  # fmt: skip
     headings = [
@@ -109,6 +112,12 @@ def _output_mixing(table: pd.DataFrame | None) -> str:
         "d'_ref gained",
     ]
     return "Output mixing against input mixing, d' ratio over all shifts:\n" + text_table(headings, cells)
+
+
+def _agreement(row: pd.Series) -> str:
+    """`56% to 72%`: by the seeds' error alone, and with all of the images' error beside it."""
+    ends = float(row["agreement_share_by_seeds"]), float(row["agreement_share"])
+    return "" if np.isnan(ends).any() else f"{ends[0]:.0%} to {ends[1]:.0%}"
 
 
 def _with_interval(row: pd.Series, name: str, stem: str, sign: str = "+") -> str:

@@ -71,7 +71,7 @@ def diagnose(
 
     Raises DataError for tables that lack a column or the reference.
     """
-    predictions = predict_mixtures(accuracies, reference)
+    predictions = predict_mixtures(accuracies, reference, overlaps)
     rows = [*_growth(accuracies), *_intercepts(accuracies, reference)]
     sizes = sources_by_size(overlaps) if len(overlaps) else {}
     most = max(map(len, sizes.values()), default=0)

@@ -113,8 +113,8 @@ def measure_sources(
     A draw adds, independently,
 
     * to d': seeds, $\mathcal N(0,C/S_s)$ per source with the covariance C between test sets pooled over single-source
-      models (`group_means`) and its scale drawn from its own $\chi^2$ law; images, with the covariance of two sources'
-      mean accuracies that the number of images both get right gives, exactly (the images are the same for all models);
+      models (`group_means`) and its scale drawn from its own $\chi^2$ law; images, with the covariance of two models'
+      accuracies (on the diagonal, of two seeds) that the number of images both get right gives;
     * to overlaps: seeds, $r_{ij}=r_{st}+A_i+A_j+E_{ij}$ with the variances of A (how typical a model is) and E pooled over
       all pairs of sources by analysis of variance; images, the mean standard error of the pairs, which averages over no
       seeds and is taken as independent between pairs: too large rather than too small.
@@ -161,7 +161,7 @@ def measure_sources(
     blocks = [_pairs(at_size, single, names, test_set) for test_set in means.test_sets]
     measured = np.stack([_block_means(block, counts) for block in blocks])
     seeds = means.seed_covariance("single", n_train)
-    b = num_draws if seeds.degrees else 0
+    b = num_draws if seeds.degrees and np.isfinite(seeds.matrix).all() else 0
     drawn_signals, drawn_overlaps = np.repeat(signals[None], b, 0), np.repeat(measured[None], b, 0)
     if b:
         root = np.linalg.cholesky(nearest_gram(seeds.matrix) + 1e-12 * np.eye(len(seeds.matrix)))
@@ -195,9 +195,14 @@ class _Pairs:
         return (self.owner == np.arange(len(counts))[:, None]) / counts[:, None]
 
     def image_covariance(self, counts: np.ndarray) -> np.ndarray:
-        """(S, S) covariance, over test images, of the sources' mean d'."""
+        """(S, S) covariance, over test images, of what the models of two sources have in common; on the diagonal, two seeds.
+
+        A model's own part is in the covariance between seeds already (`empirical.image_sharing`).
+        """
         average = self.averaging(counts)
-        return average @ self.dprime_covariance @ average.T
+        pairs = np.where(np.eye(len(self.owner), dtype=bool), 0.0, self.dprime_covariance)
+        means = average @ pairs @ average.T
+        return np.where(np.eye(len(counts), dtype=bool), means * counts / (counts - 1), means)
 
 
 def _pairs(overlaps: pd.DataFrame, single: pd.DataFrame, names: tuple[str, ...], test_set: str) -> _Pairs:

@@ -15,11 +15,11 @@ from empirical.scoring import ALL_SHIFTS
 
 CELL_COLUMNS = (
     "mixing", "heads", "sources", "n_train", "shift", "num_seeds", "ratio_ensemble", "ratio_input", "difference",
-    "difference_stderr", "agrees", "dprime_ref_ensemble", "dprime_ref_input",
+    "difference_stderr", "agrees", "seed_stderr", "agrees_by_seeds", "dprime_ref_ensemble", "dprime_ref_input",
 )  # fmt: skip
 SUMMARY_COLUMNS = (
     "mixing", "heads", "shift", "num_mixtures", "num_comparisons", "mean_difference", "difference_low", "difference_high",
-    "rms", "rms_low", "rms_high", "noise_floor", "agreement_share", "place_gain",
+    "rms", "rms_low", "rms_high", "noise_floor", "agreement_share", "agreement_share_by_seeds", "place_gain",
 )  # fmt: skip
 _RESAMPLES = 4000
 
@@ -31,8 +31,10 @@ def compare_with_input(
 
     difference is the mean over seeds. Its standard error: between seeds, the variance of the seeds' differences pooled over
     all mixtures of the size, kind and shift, over the number of seeds; from the test images, which both are measured on, by
-    the delta method with the exact covariance that the number of images both get right gives (averaged over no seeds).
-    agrees: the difference is within t_.975 standard errors of 0; empty where one seed gives no error. Means of d'_ref say
+    the delta method with the exact covariance that the number of images both get right gives, as if all of it were common to
+    all seeds: too large, since what is not is in the seeds' variance already. seed_stderr leaves the images out: too small by
+    what seeds have in common of a difference on the same images. The truth lies between. agrees and agrees_by_seeds: the
+    difference is within t_.975 of either error of 0; empty where one seed gives no error. Means of d'_ref say
     where on its line each stands. Columns `CELL_COLUMNS`.
 
     Raises DataError for tables that lack a column or the reference.
@@ -53,11 +55,14 @@ def compare_with_input(
         for sources, cell in cells:
             value = float(cell["difference"].mean())
             stderr = float(np.sqrt(variance / len(cell) + cell["image_variance"].mean()))
-            agrees = "" if not np.isfinite(stderr) else "yes" if abs(value) <= limit * stderr else "no"
-            means = [float(cell[name].mean()) for name in ("ratio_e", "ratio_i", "x_e", "x_i")]
-            rows.append(
-                (mixing, heads, sources, n, shift, len(cell), *means[:2], value, stderr, agrees, *means[2:])
+            by_seeds = float(np.sqrt(variance / len(cell)))
+            agrees, agrees_by_seeds = (
+                "" if not np.isfinite(error) else "yes" if abs(value) <= limit * error else "no"
+                for error in (stderr, by_seeds)
             )
+            means = [float(cell[name].mean()) for name in ("ratio_e", "ratio_i", "x_e", "x_i")]
+            compared = (value, stderr, agrees, by_seeds, agrees_by_seeds)
+            rows.append((mixing, heads, sources, n, shift, len(cell), *means[:2], *compared, *means[2:]))
     return pd.DataFrame(rows, columns=list(CELL_COLUMNS))
 
 
@@ -113,7 +118,8 @@ def summarise_output_mixing(cells: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     mean_difference (ensemble minus input mixture, in d' ratio) and rms with 95% percentile bootstraps over sets of sources
     (mixtures of one set share heads, so they are drawn together; one set gives no interval); noise_floor is the root mean square
-    of difference_stderr, what a perfect agreement would show; agreement_share the share of comparisons that agree at 95%;
+    of difference_stderr, what a perfect agreement would show; agreement_share and agreement_share_by_seeds the shares of
+    comparisons that agree at 95% by either error;
     place_gain the mean of d'_ref of the ensemble minus that of the mixture. Columns `SUMMARY_COLUMNS`.
     """
     rows = []
@@ -143,11 +149,12 @@ def _summary(part: pd.DataFrame, rng: np.random.Generator) -> tuple:
     if len(clusters) > 1:
         values = (draws @ sums / weight, np.sqrt(draws @ squares / weight))
         intervals = [tuple(np.quantile(v, [0.025, 0.975])) for v in values]
-    known = part[part["agrees"] != ""]
-    agreement = float((known["agrees"] == "yes").mean()) if len(known) else np.nan
+    agreement = [
+        float((part.loc[part[name] != "", name] == "yes").mean()) for name in ("agrees", "agrees_by_seeds")
+    ]
     floor = float(np.sqrt(np.mean(part["difference_stderr"].to_numpy(float) ** 2)))
     gain = float((part["dprime_ref_ensemble"] - part["dprime_ref_input"]).mean())
     return (
         len(clusters), len(part), float(difference.mean()), *intervals[0], float(np.sqrt(np.mean(difference**2))), *intervals[1],
-        floor, agreement, gain,
+        floor, *agreement, gain,
     )  # fmt: skip

@@ -9,13 +9,24 @@ the leading-order margin of an input mixture (Theorem 2) in the units of `empiri
 models only. The ratio of two such places is **not** one of the frozen rules: it stands beside them, to be judged on fresh seeds.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from empirical.errors import DataError
-from empirical.group_means import Means, group_means, ratio_stderr
+from empirical.group_means import (
+    GroupMean,
+    Means,
+    common_share,
+    group_means,
+    image_contributions,
+    image_variance,
+    ratio_stderr,
+    seed_variance,
+)
 from empirical.measured_sources import NUM_DRAWS, MeasuredSources, measure_sources, sources_by_size
-from empirical.prediction import mixture_place_bracket, mixture_shares
+from empirical.prediction import mixture_place_bracket, mixture_shares, read_between_sizes
 from empirical.robustness import check_accuracies
 
 PLACE_COLUMNS = (
@@ -37,15 +48,16 @@ def predict_places(
     A mixture has rows once each of its sources has two seeds or more at its own n_train. Standard errors of predictions are
     the spread over draws (`measure_sources`); difference_stderr adds the measured one in quadrature, as if the two shared no
     test images: on the same images it is too large rather than too small. bracket_*: `mixture_place_bracket` on that
-    test set, inside_bracket whether the measured d' lies within it by its error (yes, no or inconclusive at 95%). The ratio
-    columns are empty on the reference. Columns `PLACE_COLUMNS`.
+    test set, inside_bracket whether the measured d' lies within it by the errors of both (yes, no or inconclusive at 95%;
+    "empty" where low > high: the sources grow faster than n^(1/2) between the sizes, and theory's premise is not met). The
+    ratio columns are empty on the reference. Columns `PLACE_COLUMNS`.
 
     Raises DataError for tables that lack a column, the reference, or the overlaps of models they name.
     """
     check_accuracies(accuracies, reference)
     if accuracies.empty or overlaps.empty:
         return pd.DataFrame(columns=list(PLACE_COLUMNS))
-    means = group_means(accuracies)
+    means = group_means(accuracies, overlaps)
     ref = means.test_sets.index(reference)
     ready = sources_by_size(overlaps)
     measured: dict[int, MeasuredSources | None] = {}
@@ -71,7 +83,7 @@ def predict_places(
             error = ratio_stderr([mixture], unit, seeds)
             stderr = _spread(draws[:, t])
             low, high = mixture_place_bracket(means, shares, n, t)
-            inside = _inside(mixture.mean[t], error, low, high)
+            inside = _inside(mixture.mean[t], low, high, bracket_errors(means, mixture, shares, n, t))
             ratio = (np.nan,) * 5
             if t != ref:
                 x, y = mixture.mean[ref], mixture.mean[t]
@@ -111,13 +123,48 @@ def _spread(draws: np.ndarray) -> float:
     return float(np.std(draws, ddof=1)) if len(draws) > 1 else np.nan
 
 
-def _inside(value: float, stderr: float, low: float, high: float) -> str:
-    """Whether a value lies in a bracket, each end judged by 1.96 standard errors."""
-    if not np.all(np.isfinite([value, stderr, low, high])):
+def bracket_errors(
+    means: Means, mixture: GroupMean, shares: Mapping[str, float], n_train: int, at: int
+) -> tuple[float, float]:
+    """Standard errors of a mixture's d' minus either end of `mixture_place_bracket`; nan where the seeds give none.
+
+    The low end is a mean over the sources at n_train: seeds and test images of all of them. The high end is read between two
+    sizes of each source, log d' = (1 + u) log d_j - u log d_i: seeds of the sizes that are read, the images as for the low end.
+    """
+    names = list(shares)
+    parts = [means.groups[("single", name, "", n_train)] for name in names]
+    unit = np.eye(len(means.test_sets))[at]
+    gradients = np.stack([unit, *(-shares[name] * unit for name in names)])
+    images = image_variance(
+        image_contributions([mixture, *parts], gradients), common_share([mixture, *parts])
+    )
+    all_seeds = means.seed_covariance("all", n_train)
+    single_seeds = means.seed_covariance("single", n_train)
+    own = seed_variance([mixture], unit[None], all_seeds)
+    low = seed_variance(parts, gradients[1:], single_seeds)
+    high, square = 0.0, 0.0
+    for name in names:
+        reading = read_between_sizes(means, name, shares[name] * n_train, at)
+        if reading is None:
+            return float(np.sqrt(own + low + images)), np.nan
+        value, steps = reading
+        square += value**2
+        for n, slope in steps.items():
+            group = means.groups[("single", name, "", n)]
+            high += seed_variance([group], (value * slope * unit)[None], means.seed_covariance("single", n))
+    return float(np.sqrt(own + low + images)), float(np.sqrt(own + high / square + images))
+
+
+def _inside(value: float, low: float, high: float, errors: tuple[float, float]) -> str:
+    """Whether a value lies in a bracket, each end judged by 1.96 standard errors of its distance."""
+    if not np.all(np.isfinite([value, low, high, *errors])):
         return "inconclusive"
-    if value < low - 1.96 * stderr or value > high + 1.96 * stderr:
+    if low > high:
+        return "empty"
+    below, above = (value - low) / errors[0], (high - value) / errors[1]
+    if min(below, above) < -1.96:
         return "no"
-    return "yes" if low + 1.96 * stderr < value < high - 1.96 * stderr else "inconclusive"
+    return "yes" if min(below, above) > 1.96 else "inconclusive"
 
 
 def score_places(places: pd.DataFrame) -> pd.DataFrame:

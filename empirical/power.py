@@ -7,6 +7,7 @@ sources. The answer takes the measured difference for the true one: it plans the
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import nctdtr, ndtr, stdtrit
@@ -14,6 +15,7 @@ from scipy.special import nctdtr, ndtr, stdtrit
 from empirical.group_means import (
     GroupMean,
     SeedCovariance,
+    common_share,
     image_contributions,
     image_variance,
     seed_variance,
@@ -94,9 +96,11 @@ def seeds_for_verdict(
         gradients[0, [ref, at]] = -y / x**2, 1 / x
         gradients[1, [ref, at]] = v / u**2, -1 / u
         difference = y / x - v / u
-        one_seed = [GroupMean(g.mean, g.image_stderr, 1) for g in (mixture, part)]
+        one_seed = [replace(g, num_seeds=1) for g in (mixture, part)]
         variance = seed_variance(one_seed, gradients, seeds)
-        images = image_variance(image_contributions([mixture, part], gradients))
+        images = image_variance(
+            image_contributions([mixture, part], gradients), common_share([mixture, part])
+        )
         (below if difference > 0 else above).append((difference, variance, images))
     if below and above:
         level = 1 - 2 * 0.05 / count

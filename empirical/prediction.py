@@ -27,6 +27,7 @@ from empirical.group_means import (
     GroupMean,
     Means,
     SeedCovariance,
+    common_share,
     group_means,
     image_contributions,
     image_variance,
@@ -73,7 +74,9 @@ def mixture_shares(sources: str) -> dict[str, float]:
     return {name: share / total for name, share in shares.items()}
 
 
-def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> pd.DataFrame:
+def predict_mixtures(
+    accuracies: pd.DataFrame, reference: str = "reference", overlaps: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Every frozen rule's d' ratio and place for every input mixture, beside what was measured.
 
     One row per mixture x shift x n_train x rule, means over seeds; the rules are in the module's docstring, columns in
@@ -84,9 +87,11 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
       at sum p_s d_s(ref). Its row holds no prediction (empty) while a source has fewer than 3 models.
     * quadrature with a d' below 0 (under chance) uses signed squares.
     * dprime_shift_predicted = ratio_predicted dprime_ref_predicted.
-    * Standard errors: seed covariance pooled over the models of the mixture's size, plus the binomial error of the test
-      images (`ratio_stderr`); they are empty where no group has two seeds. Predictions pool over single-source models only.
-      difference_stderr is that of ratio_predicted - ratio_measured, which share the test images.
+    * Standard errors: seed covariance pooled over the models of the mixture's size, plus the part of the test images' error
+      that seeds have in common (`ratio_stderr`); they are empty where no group has two seeds. Predictions pool over
+      single-source models only. difference_stderr is that of ratio_predicted - ratio_measured, which share the test images.
+      `overlaps` of the single-source models tell how much is in common (`empirical.image_sharing`); without them all of
+      the binomial error is, which is too much. They enter errors and verdicts, never a prediction.
     * A ratio over a d'_ref that is not at least 3 standard errors above 0 says nothing: it is empty.
     * inside_range: `inside_range`; dprime_ref_bracket_*: `mixture_place_bracket`. seeds_needed: where inside_range is
       inconclusive, the seeds that would decide it (`empirical.power.seeds_for_verdict`).
@@ -97,7 +102,7 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
     check_accuracies(accuracies, reference)
     if accuracies.empty:
         return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
-    means = group_means(accuracies)
+    means = group_means(accuracies, overlaps)
     ref = means.test_sets.index(reference)
     single = accuracies[accuracies["kind"] == "single"]
     lines = {
@@ -143,6 +148,7 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
             if inside == "inconclusive" and not (vague or vague_parts):
                 needed = seeds_for_verdict(mixture, parts, ref, at, all_seeds)
             measured_images = image_contributions([mixture], gradient)
+            shared = common_share([mixture, *parts])
             measured_seeds = seed_variance([mixture], gradient, all_seeds)
             for rule in RULES:
                 if rule == "lines":
@@ -158,8 +164,10 @@ def predict_mixtures(accuracies: pd.DataFrame, reference: str = "reference") -> 
                     seeds = seed_variance(parts, gradients, single_seeds)
                     images = image_contributions(parts, gradients)
                 ratio = np.nan if vague_parts else ratio
-                stderr = float(np.sqrt(seeds + image_variance(images))) if np.isfinite(ratio) else np.nan
-                between = image_variance(np.concatenate([images, -measured_images]))
+                stderr = (
+                    float(np.sqrt(seeds + image_variance(images, shared))) if np.isfinite(ratio) else np.nan
+                )
+                between = image_variance(np.concatenate([images, -measured_images]), shared)
                 difference = float(np.sqrt(seeds + measured_seeds + between))
                 rows.append(
                     (sources, shift, n, mixture.num_seeds, rule, ratio, stderr, measured[0], measured[1], at_ref,
@@ -263,7 +271,9 @@ def ratio_by_lines(
         moved = sum(
             share * float(direction @ getattr(fit, error)) for share, fit in zip(p, found, strict=True)
         )
-        images[0, column] = moved / place
+        # The lines' errors are binomial; of them, this much is common to seeds (as at the mixture's own size).
+        scale = np.max([np.broadcast_to(part.image_scale, len(part.mean))[column] for part in parts])
+        images[0, column] = scale * moved / place
     turn = -intercept / place**2  # d ratio / d place
     # The ensemble averages the logits of the parts, so its place has the seed error of their average.
     spread = sum(
@@ -315,20 +325,28 @@ def mixture_place_bracket(
     """Bracket of a mixture's d'_ref: sum p_s d_s(n) <= d_mix(n) <= sqrt(sum d_s(p_s n)^2).
 
     The lower side takes equal norms of the sources' classifiers (their shares as weights), the upper side holds where
-    sources do not point against each other. d_s(p_s n) comes from log d' linear in log n between the sizes of s, carried
-    on beyond them; nan where a source has fewer than two sizes or a d' <= 0.
+    sources do not point against each other. d_s(p_s n) is `read_between_sizes`; nan where that is None. Where the d' of the
+    sources grow faster than n^(1/2), which theory's cannot, the bracket may be empty (low > high).
     """
-    low, high = 0.0, 0.0
-    for name, share in shares.items():
-        sizes = sorted(n for kind, sources, _, n in means.groups if kind == "single" and sources == name)
-        d = np.array([means.groups[("single", name, "", n)].mean[ref] for n in sizes])
-        low += share * means.groups[("single", name, "", n_train)].mean[ref]
-        if len(sizes) < 2 or not np.all(d > 0) or not np.all(np.isfinite(d)):
-            high = np.nan
-            continue
-        log_n, target = np.log(sizes), np.log(share * n_train)
-        # The nearest segment, so that a size outside the grid extrapolates its end.
-        j = int(np.clip(np.searchsorted(log_n, target), 1, len(sizes) - 1))
-        growth = np.log(d[j] / d[j - 1]) / (log_n[j] - log_n[j - 1])
-        high += (d[j] * np.exp(growth * (target - log_n[j]))) ** 2
-    return float(low), float(np.sqrt(high))
+    low = sum(share * means.groups[("single", name, "", n_train)].mean[ref] for name, share in shares.items())
+    readings = [read_between_sizes(means, name, share * n_train, ref) for name, share in shares.items()]
+    squares = [reading[0] ** 2 if reading else np.nan for reading in readings]
+    return float(low), float(np.sqrt(np.sum(squares)))
+
+
+def read_between_sizes(
+    means: Means, source: str, n_train: float, at: int
+) -> tuple[float, dict[int, float]] | None:
+    """d' of a source at any size, log d' linear in log n between its sizes (carried on beyond them), and by size the derivative
+    of the logarithm with respect to that d'; None where a source has fewer than two sizes or a d' <= 0.
+    """
+    sizes = sorted(n for kind, sources, _, n in means.groups if kind == "single" and sources == source)
+    d = np.array([means.groups[("single", source, "", n)].mean[at] for n in sizes])
+    if len(sizes) < 2 or not np.all(d > 0) or not np.all(np.isfinite(d)):
+        return None
+    log_n, target = np.log(sizes), np.log(n_train)
+    # The nearest segment, so that a size outside the grid extrapolates its end.
+    j = int(np.clip(np.searchsorted(log_n, target), 1, len(sizes) - 1))
+    u = (target - log_n[j]) / (log_n[j] - log_n[j - 1])
+    value = float(np.exp((1 + u) * np.log(d[j]) - u * np.log(d[j - 1])))
+    return value, {sizes[j]: float((1 + u) / d[j]), sizes[j - 1]: float(-u / d[j - 1])}

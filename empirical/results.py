@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from empirical.errors import StudyError
+from empirical.errors import DataError, StudyError
 from empirical.figures.filter_rules import draw_filter_rules
 from empirical.figures.filtering import draw_filtering
 from empirical.figures.mixtures import draw_predictions_vs_measurements
@@ -23,6 +23,7 @@ from empirical.prediction import mixture_shares, predict_mixtures
 from empirical.records import environment, read_json, write_json, write_text
 from empirical.robustness import fit_trends
 from empirical.scoring import score_rules
+from empirical.source_jackknife import leave_sources_out
 from empirical.study_folder import StudyFolder
 from empirical.summary import format_filter_scores, format_summary
 from empirical.tables import accuracies_table, write_table
@@ -65,7 +66,8 @@ def write_results(
     ordered = [records[run.name] for run in study.runs if run.name in records]
     accuracies = accuracies_table(ordered)
     trends = fit_trends(accuracies, reference=reference)
-    predictions = predict_mixtures(accuracies, reference=reference)
+    overlaps = None if partial else _overlaps(folder, accuracies)
+    predictions = predict_mixtures(accuracies, reference=reference, overlaps=overlaps)
     write_table(accuracies, folder / "accuracies.csv")
     write_table(trends, folder / "trends.csv")
     write_table(predictions, folder / "predictions.csv")
@@ -78,12 +80,14 @@ def write_results(
         return StudyResults(accuracies, trends, predictions, pd.DataFrame(), "", failures)
     scores = score_rules(predictions)
     write_table(scores, folder / "scores.csv")
-    filter_scores = _write_filtering(folder, ordered, accuracies, reference)
+    by_source = leave_sources_out(predictions)
+    write_table(by_source, folder / "scores_by_source.csv")
+    filter_scores = _write_filtering(folder, ordered, accuracies, overlaps, reference)
     pair = first_pair(predictions)
     if pair and len(set(accuracies.loc[accuracies["kind"] == "single", "sources"])) > len(pair):
         tables = only_sources(pair, accuracies, trends, predictions)
         draw_predictions_vs_measurements(*tables, folder / "first_pair", reference=reference)
-    summary = format_summary(accuracies, trends, predictions, scores, reference=reference)
+    summary = format_summary(accuracies, trends, predictions, scores, reference, by_source)
     if len(filter_scores):
         summary += "\n\n" + format_filter_scores(filter_scores)
     summary += skipped_text(data_accounts(folder))
@@ -92,8 +96,20 @@ def write_results(
     return StudyResults(accuracies, trends, predictions, scores, summary, failures)
 
 
+def _overlaps(folder: Path, accuracies: pd.DataFrame) -> pd.DataFrame | None:
+    """Of the study's single-source models; None for records made elsewhere, without logits."""
+    try:
+        return StudyFolder(folder).overlaps(accuracies)
+    except (DataError, StudyError):  # a model's scores may be constant or not numbers
+        return None
+
+
 def _write_filtering(
-    folder: Path, records: list[Mapping[str, Any]], accuracies: pd.DataFrame, reference: str
+    folder: Path,
+    records: list[Mapping[str, Any]],
+    accuracies: pd.DataFrame,
+    overlaps: pd.DataFrame | None,
+    reference: str,
 ) -> pd.DataFrame:
     """filtering_account.csv and filtering.csv: what filters did, Theorem 3 beside it; filter_scores.csv: the rules' errors.
 
@@ -102,10 +118,6 @@ def _write_filtering(
     account = filtering_table(records)
     if account.empty:
         return pd.DataFrame()
-    try:
-        overlaps = StudyFolder(folder).overlaps(accuracies)
-    except StudyError:  # records made elsewhere, without logits: nothing is predicted from overlaps
-        overlaps = None
     write_table(account, folder / "filtering_account.csv")
     predicted = predict_filtering(accuracies, account, overlaps, reference)
     write_table(predicted, folder / "filtering.csv")

@@ -11,6 +11,7 @@ from empirical.filter_prediction import FROZEN_FILTER_RULE, TOLD_MORE
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
 from empirical.robustness import growth_exponents, left_out
 from empirical.scoring import ALL_SHIFTS, mixture_verdicts, summarise_lines, summarise_mixtures
+from empirical.source_jackknife import NOTHING
 
 _VERDICT_WORDS = {"yes": "inside", "no": "outside", "inconclusive": "?"}
 
@@ -21,6 +22,7 @@ def format_summary(
     predictions: pd.DataFrame,
     scores: pd.DataFrame,
     reference: str = "reference",
+    by_source: pd.DataFrame | None = None,
 ) -> str:
     """The study in words and tables: lines, growth, mixtures inside their sources' range, rules beside the baselines."""
     parts = [
@@ -28,6 +30,7 @@ def format_summary(
         _growth_text(accuracies, reference),
         _inside_text(predictions),
         _rules_text(scores, int(predictions["num_seeds"].min()) if len(predictions) else 0),
+        _by_source_text(by_source),
     ]
     extreme = left_out(accuracies)
     if extreme:
@@ -128,6 +131,25 @@ def _mixture_text(sources: str) -> str:
     if len(shares) > 3 and max(shares.values()) - min(shares.values()) < 1e-6:
         return f"{' + '.join(shares)} (equal shares)"
     return " + ".join(f"{name} {100 * share:.3g}%" for name, share in shares.items())
+
+
+def _by_source_text(table: pd.DataFrame | None) -> str:
+    """Each rule's advantage over interpolating with every mixture of one source left out."""
+    if table is None or table["left_out"].nunique() < 3:
+        return ""
+    wide = table.pivot(index="rule", columns="left_out", values="difference_to_interpolated")
+    names = [name for name in pd.unique(table["left_out"]) if name != NOTHING]
+    whole = table[table["left_out"] == NOTHING].set_index("rule")
+    cells = [
+        [rule, _value(whole.loc[rule], "difference_to_interpolated", sign="+"),
+         *("" if np.isnan(wide.loc[rule].get(name, np.nan)) else f"{wide.loc[rule, name]:+.3f}" for name in names)]
+        for rule in whole.index
+        if rule != "interpolated"
+    ]  # fmt: skip
+    return (
+        "The same difference to interpolated over all shifts without one source's mixtures, with a 95% jackknife interval over "
+        "the sources:\n" + text_table(["rule", "all", *(f"no {name}" for name in names)], cells)
+    )
 
 
 def _rules_text(scores: pd.DataFrame, num_seeds: int) -> str:

@@ -6,9 +6,11 @@ import pytest
 from linear_study import linear_study
 
 from empirical.errors import DataError
+from empirical.group_means import GroupMean, Means, SeedCovariance
 from empirical.measured_sources import nearest_gram
 from empirical.overlap import measure_overlaps
-from empirical.places import PLACE_COLUMNS, predict_places, score_places
+from empirical.places import PLACE_COLUMNS, bracket_errors, predict_places, score_places
+from empirical.prediction import mixture_place_bracket
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,45 @@ def test_what_has_no_place_has_no_row(study, overlaps):
     infinite.loc[moved, "dprime"] = np.inf
     infinite.loc[moved, "num_correct"] = infinite.loc[moved, "num_images"]
     assert predict_places(infinite, overlaps).empty
+
+
+def hand_made(d: dict[tuple[str, int], float], mixture: float, seeds: int = 4, spread: float = 0.0) -> Means:
+    """Means on one test set: single sources by (name, n), and one mixture of 1,000 samples."""
+    groups = {("single", s, "", n): GroupMean(np.array([v]), np.zeros(1), seeds) for (s, n), v in d.items()}
+    groups["input_mixing", "a:0.5+b:0.5", "", 1000] = GroupMean(np.array([mixture]), np.zeros(1), seeds)
+    covariance = SeedCovariance(np.array([[spread**2]]), 20)
+    return Means(("reference",), groups, {"single": covariance, "all": covariance}, {})
+
+
+def power_law(growth: float) -> dict[tuple[str, int], float]:
+    return {
+        (s, n): c * (n / 1000) ** growth for s, c in (("a", 2.0), ("b", 1.6)) for n in (250, 500, 1000, 2000)
+    }
+
+
+@pytest.mark.parametrize("growth", [0.3, 0.45, 0.7])
+def test_the_bracket_is_empty_where_sources_grow_too_fast(growth):
+    low, high = mixture_place_bracket(hand_made(power_law(growth), 2.0), {"a": 0.5, "b": 0.5}, 1000, 0)
+    assert low == pytest.approx(1.8)
+    assert high == pytest.approx(0.5**growth * np.hypot(2.0, 1.6))
+    assert (low > high) == (growth == 0.7)
+
+
+def test_the_brackets_errors_are_those_of_repeated_seeds():
+    """Of the distance of a mixture's d' from either end, over studies that differ in their seeds."""
+    rng, spread, shares = np.random.default_rng(0), 0.05, {"a": 0.35, "b": 0.65}
+    truth = power_law(0.4)
+    found = []
+    for _ in range(2000):
+        noise = rng.normal(0, spread / 2, len(truth) + 1)  # four seeds
+        means = hand_made(
+            {k: v + e for (k, v), e in zip(truth.items(), noise, strict=False)}, 2.1 + noise[-1]
+        )
+        low, high = mixture_place_bracket(means, shares, 1000, 0)
+        value = means.groups["input_mixing", "a:0.5+b:0.5", "", 1000].mean[0]
+        found.append((value - low, high - value))
+    means = hand_made(truth, 2.1, spread=spread)
+    mixture = means.groups["input_mixing", "a:0.5+b:0.5", "", 1000]
+    stated = bracket_errors(means, mixture, shares, 1000, 0)
+    # A standard deviation over 2,000 draws is known to 1.6%.
+    assert np.std(found, axis=0, ddof=1) == pytest.approx(stated, rel=5 * 0.016)
