@@ -116,8 +116,10 @@ def _output_mixing(table: pd.DataFrame | None) -> str:
 
 def _agreement(row: pd.Series) -> str:
     """`56% to 72%`: by the seeds' error alone, and with all of the images' error beside it."""
-    ends = float(row["agreement_share_by_seeds"]), float(row["agreement_share"])
-    return "" if np.isnan(ends).any() else f"{ends[0]:.0%} to {ends[1]:.0%}"
+    low, high = float(row["agreement_share_by_seeds"]), float(row["agreement_share"])
+    if np.isnan(high):
+        return ""
+    return f"at most {high:.0%}" if np.isnan(low) else f"{low:.0%} to {high:.0%}"
 
 
 def _with_interval(row: pd.Series, name: str, stem: str, sign: str = "+") -> str:

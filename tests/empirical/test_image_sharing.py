@@ -82,7 +82,7 @@ def test_correlations_are_those_of_the_simulation(studies) -> None:
         for s, own in (("a", one), ("b", other))
     )
     scale = [np.sqrt(x.mean() * (1 - x.mean())) for x in (p, q)]
-    found = [image_sharing(*each, SETS) for each in studies[:60]]
+    found = [image_sharing(accuracies, overlaps, SETS) for accuracies, overlaps in studies[:60]]
     own = np.array([each.within["a", N][0] for each in found])
     between = np.array([each.between[N][0] for each in found])
     for values, truth in ((own, p.var() / scale[0] ** 2), (between, np.cov(p, q)[0, 1] / np.prod(scale))):
