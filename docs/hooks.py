@@ -16,10 +16,14 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("theory", "empirical")
 FIGURE = r"\]\(paper_figures/([\w-]+\.png)\)"
-# The theme's cells are never narrower than 5rem, which cuts wide tables of short numbers.
-TABLES = """
+# The theme's cells are never narrower than 5rem, which cuts wide tables of short numbers. Formulas do not break into lines.
+STYLE = """
 .md-typeset table:not([class]) th { min-width: 0; }
 .md-typeset table:not([class]) :is(th, td) { padding: .5em .7em; }
+.formula { overflow-x: auto; overflow-y: hidden; padding: .2em 0 .8em; }
+@media (max-width: 600px) {
+  .formula-inline { display: inline-block; max-width: 100%; overflow-x: auto; padding-bottom: .4em; vertical-align: middle; }
+}
 """
 
 
@@ -30,7 +34,7 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
         pages[f"tutorials/{script.stem}.md"] = tutorial(script)
     for package in PACKAGES:
         pages[f"api/{package}.md"] = api_page(package)
-    pages["tables.css"] = TABLES
+    pages["site.css"] = STYLE
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     for figure in sorted(set(re.findall(FIGURE, (ROOT / "README.md").read_text(encoding="utf-8")))):
@@ -46,7 +50,10 @@ def on_page_content(html: str, **_: Any) -> str:
         inline, latex = found[2] == "\\(", unescape(found[3])
         # Not known to the converter, and without meaning for the eye.
         latex = re.sub(r"\\(?:bigl|bigr|Bigl|Bigr|big|Big)(?![a-z])", "", latex)
-        return convert(latex, display="inline" if inline else "block")
+        drawn = convert(latex, display="inline" if inline else "block")
+        if inline:  # short ones stay in their line's baseline; long ones may be wider than a phone
+            return f'<span class="formula-inline">{drawn}</span>' if len(latex) > 40 else drawn
+        return f'<div class="formula">{drawn}</div>'
 
     return re.sub(
         r'<(span|div) class="arithmatex">(\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', formula, html, flags=re.S

@@ -191,7 +191,10 @@ def open_by_name(
     a set of one's own stays its path.
 
     Args:
-        objectnet_names, border: ObjectNet's prompts (both: two results) and the pixels cut off its images.
+        name: what the set is called; one of `empirical.published.TEST_SETS` is opened by its protocol.
+        path: its folder, shards or shard index.
+        objectnet_names: ObjectNet's prompts: its own, ImageNet's, or both (two results).
+        border: pixels to cut off on every side of ObjectNet's images, see `open_imagenet_set`.
         warn: told of a protocol that had to be left out while another one could be followed.
 
     Raises DataError when there is no such set. Nothing is read yet.

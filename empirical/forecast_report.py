@@ -48,8 +48,10 @@ def forecast_report(
         accuracies: tidy single-source accuracies, see `empirical.single_source_table`.
         reference: the reference test set.
         mixtures: further mixtures, written a:0.3+b:0.7.
-        ratios, sizes, budgets, overlaps: as in `listed_mixtures`, `forecast_mixtures` and `best_mixtures`; their defaults where
-            empty.
+        ratios: first shares of the pairs, see `listed_mixtures`; its default where empty.
+        sizes: numbers of training samples, see `forecast_mixtures`; its default where empty.
+        budgets: samples there are of each source (all that are not named: no limit), see `best_mixtures`.
+        overlaps: overlaps of every two sources to assume, see `best_mixtures`; its default where empty.
 
     Raises DataError for what cannot be read or predicted, with the way out.
     """

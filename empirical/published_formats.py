@@ -50,7 +50,8 @@ def read_results(
     Args:
         paths: files or folders; `NAME=PATH` names the model of a DataComp file, which does not say which model it is about
             (otherwise the folder it lies in does).
-        columns, percent: of open_clip-like tables, see `read_published`.
+        columns: role -> column of open_clip-like tables, see `read_published`.
+        percent: whether open_clip-like tables hold percentages, see `read_published`.
         format: one of `FORMATS` for every file, or "auto".
         families: model -> family for imagenet-testbed's table; by default names tell (`model_family`).
 

@@ -36,7 +36,9 @@ class StreamTrainer(Trainer):
         stream: made with share=world.share(batch_size), so that each process decodes its own rows only.
         tokenizer: the model's.
         seed: of the shifts, and of dropout if the model has any; the order is the stream's own.
-        device, world, bfloat16: as for `Trainer`.
+        device: where everything lies.
+        world: this process's part in a process group.
+        bfloat16: whether the towers run in bfloat16 autocast.
 
     The batch that the last step was taken on is `batch`.
 

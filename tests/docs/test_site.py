@@ -28,7 +28,6 @@ def test_the_site_builds_strictly_and_names_the_public_objects(tmp_path) -> None
         "mkdocs",
         "build",
         "--strict",
-        "--quiet",
         "--site-dir",
         str(tmp_path),
     ]
@@ -42,6 +41,11 @@ def test_the_site_builds_strictly_and_names_the_public_objects(tmp_path) -> None
     assert absent == []
     derivations = (tmp_path / "derivations.html").read_text(encoding="utf-8")
     assert derivations.count("<math") > 300
+    # A formula that is wider than the page scrolls in its own frame.
+    blocks = re.findall(r'(.{21})<math[^>]*display="block"', derivations, re.S)
+    assert len(blocks) > 100
+    assert set(blocks) == {'<div class="formula">'}
+    assert ".formula { overflow-x: auto;" in (tmp_path / "site.css").read_text(encoding="utf-8")
     assert not re.search(
         r"\\(frac|sum|sqrt)\b", re.sub(r"<(code|pre|script).*?</\1>", "", derivations, flags=re.S)
     )
