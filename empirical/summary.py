@@ -183,14 +183,19 @@ def format_filter_scores(scores: pd.DataFrame) -> str:
     cells = [
         [row["rule"] + (" *" if row["rule"] == FROZEN_FILTER_RULE else " +" if row["rule"] in TOLD_MORE else ""),
          _value(row, "rms"), f"{row['bias']:+.3f}",
-         *("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+") for b in against)]
+         *("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+") for b in against),
+         "" if np.isnan(row["turns_right"]) else f"{row['turns_right']:.0f}"]
         for _, row in overall.iterrows()
     ]  # fmt: skip
+    turns = overall.iloc[0]
     return (
         f"Filtered pools: error of the predicted d' ratio over {overall['num_predictions'].max()} cells of pool, filter, kept "
         f"share and shift\n(rms with 95% bootstrap interval over {overall['num_pools'].max()} pools; * frozen rule; + told a "
         f"model trained on the pool; noise of the measurement {overall['noise_floor'].max():.3f}):\n"
-        + text_table(["rule", "rms", "bias", *(f"minus {b}" for b in against)], cells)
+        + text_table(["rule", "rms", "bias", *(f"minus {b}" for b in against), "turns right"], cells)
+        + f"\nTurns right: of the {turns['num_turns']:.0f} changes of the ratio by filtering that are larger than two standard "
+        "errors, those with the sign of\nthe rule's own turn (kept pairs minus raw pool, both predicted). The guess that "
+        f"filtering always raises the ratio: {turns['turns_up']:.0f}."
     )
 
 
