@@ -46,7 +46,7 @@ PREDICTION_COLUMNS = (
 )  # fmt: skip
 RULE_COLUMNS = (
     "sources", "filter", "pool_size", "kept_share", "n_train", "shift", "rule", "num_seeds", "ratio_predicted",
-    "ratio_measured", "difference_stderr",
+    "ratio_measured", "difference_stderr", "ratio_expected_raw", "ratio_of_pool", "turn_stderr",
 )  # fmt: skip
 FILTER_RULES = {
     "plain": PLAIN,
@@ -60,8 +60,6 @@ FILTER_RULES = {
 FROZEN_FILTER_RULE = "matched"
 TOLD_THE_POOL = "raw_pool_turned"
 """The frozen rule's change on top of the raw pool's measured ratio: another class of rule, for raw_pool to be held against."""
-_OF_RAW_POOL = "matched_raw"
-"""What the frozen rule expects of the raw pool: for `TOLD_THE_POOL` alone."""
 TOLD_MORE = ("raw_pool", TOLD_THE_POOL)
 """Those that are told a model trained on the pool."""
 
@@ -98,7 +96,7 @@ def _filter_size(scorer: str | None) -> int:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One pool, filter and kept share: runs, what was measured of each, and what each rule predicts."""
+    """One pool, filter and kept share: runs, what was measured of each, what each rule predicts, of the raw pool too."""
 
     key: tuple[str, str, int, float, int]
     part: pd.DataFrame
@@ -106,6 +104,7 @@ class _Cell:
     raw: pd.DataFrame | None
     own: pd.Series | None
     predicted: Mapping[str, pd.Series]
+    of_raw: Mapping[str, pd.Series]
 
     def ratio_of_pool(self, shift: str, reference: str) -> float:
         return np.nan if self.raw is None else _ratio(self.raw.mean(), shift, reference)
@@ -141,13 +140,13 @@ def _cells(accuracies: pd.DataFrame, account: pd.DataFrame, overlaps: pd.DataFra
         runs = list(pd.unique(part["run"]))
         raw = groups.get((sources, "none", pool_size, 1.0, pool_size))
         own = singles.mean_dprime(str(name), int(filter_sizes.get(name, 0)))
-        predicted: Mapping[str, pd.Series] = {}
+        predicted, of_raw = {}, {}
         if own is not None and means is not None:
             parts = account[account["run"].isin(runs)]
-            predicted = _predict(parts, means, singles, own, int(part["num_classes"].iloc[0]), int(n))
+            predicted, of_raw = _predict(parts, means, singles, own, int(part["num_classes"].iloc[0]), int(n))
         yield _Cell(
             (str(sources), str(name), int(pool_size), float(kept), int(n)), part, models.loc[runs],
-            None if raw is None else models.loc[list(pd.unique(raw["run"]))], own, predicted,
+            None if raw is None else models.loc[list(pd.unique(raw["run"]))], own, predicted, of_raw,
         )  # fmt: skip
 
 
@@ -188,6 +187,9 @@ def predict_filter_rules(
 ) -> pd.DataFrame:
     """One row per filtered cell that can be predicted, shift and rule: all of `FILTER_RULES`, the baselines, and `TOLD_THE_POOL`.
 
+    ratio_expected_raw is what the same rule expects of the raw pool, so that ratio_predicted - ratio_expected_raw is the turn
+    that it predicts; raw_pool and filter_itself predict none, and `TOLD_THE_POOL` is told the raw pool's ratio. ratio_of_pool is
+    that pool's measured ratio and turn_stderr the error of ratio_measured - ratio_of_pool, as in `predict_filtering`.
     difference_stderr is that of the measured ratio alone. Columns `RULE_COLUMNS`; arguments as `predict_filtering` takes them.
     """
     rows = []
@@ -198,13 +200,15 @@ def predict_filter_rules(
             measured = _ratio(cell.values.mean(), shift, reference)
             stderr = _stderr((cell.values[shift] / cell.values[reference]).to_numpy())
             ratios = {rule: _ratio(d, shift, reference) for rule, d in cell.predicted.items()}
-            raw, expected_raw = cell.ratio_of_pool(shift, reference), ratios.pop(_OF_RAW_POOL)
-            ratios[TOLD_THE_POOL] = raw + ratios[FROZEN_FILTER_RULE] - expected_raw
+            expected = {rule: _ratio(d, shift, reference) for rule, d in cell.of_raw.items()}
+            raw, turn_stderr = cell.ratio_of_pool(shift, reference), cell.turn_stderr(shift, reference)
+            ratios[TOLD_THE_POOL] = raw + ratios[FROZEN_FILTER_RULE] - expected[FROZEN_FILTER_RULE]
             ratios |= {"raw_pool": raw, "filter_itself": _ratio_or_nan(cell.own, shift, reference)}
+            expected[TOLD_THE_POOL] = raw
             rows += [
-                (*cell.key, shift, rule, len(cell.values), ratio, measured, stderr)
+                (*cell.key, shift, rule, len(cell.values), ratio, measured, stderr, expected.get(rule, np.nan), raw, turn_stderr)
                 for rule, ratio in ratios.items()
-            ]
+            ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(RULE_COLUMNS))
 
 
@@ -234,21 +238,31 @@ def _predict(
     own: pd.Series,
     num_classes: int,
     n_kept: int,
-) -> dict[str, pd.Series]:
-    """Predicted d' on every test set by rule, the mean over the seeds' pools; empty where something was not measured."""
+) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """Predicted d' on every test set by rule, of the kept pairs and of the raw pool, means over the seeds' pools.
+
+    Both are empty where something was not measured.
+    """
     pools = [_pool(rows, overlaps, singles, own, num_classes) for _, rows in account.groupby("run")]
     known = [pool for pool in pools if pool is not None]
     if not known or len(known) < len(pools):
-        return {}
+        return {}, {}
 
     def mean(dprimes: Iterable[np.ndarray]) -> pd.Series:
         return pd.Series(np.mean(list(dprimes), axis=0), index=own.index)
 
-    pool_size, frozen = int(account["pool_size"].iloc[0]), FILTER_RULES[FROZEN_FILTER_RULE]
-    found = {
-        rule: mean(pool.dprimes(n_kept, reading) for pool in known) for rule, reading in FILTER_RULES.items()
-    }
-    return found | {_OF_RAW_POOL: mean(pool.raw().dprimes(pool_size, frozen) for pool in known)}
+    pool_size = int(account["pool_size"].iloc[0])
+    raws = [pool.raw() for pool in known]
+    return (
+        {
+            rule: mean(pool.dprimes(n_kept, reading) for pool in known)
+            for rule, reading in FILTER_RULES.items()
+        },
+        {
+            rule: mean(pool.dprimes(pool_size, reading) for pool in raws)
+            for rule, reading in FILTER_RULES.items()
+        },
+    )
 
 
 def _pool(

@@ -1,8 +1,8 @@
 """Robustness trends: how accuracy under shift goes with accuracy on the reference set, per group of models.
 
 Use `fit_trends` for the table of fits (Theorem 1 draws a straight line through the origin in the link; the intercept is
-the test), `left_out` for the models that no fit can use, `growth_exponents` for the bound dlog d'/dlog n <= 1/2 of
-Theorem 1, and `models_of_shift` for the points behind one fit. All of them read a tidy accuracies table
+the test), `left_out` for the models that no fit can use, `growth_exponents` (from `judged_sizes` on) for the bound
+dlog d'/dlog n <= 1/2 of Theorem 1, and `models_of_shift` for the points behind one fit. All of them read a tidy accuracies table
 (one row per run and test set) and never train anything.
 """
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from empirical.errors import DataError
 from empirical.line_fits import LineFit, fit_line
+from empirical.power_fits import fit_power
 from empirical.tables import padding
 from theory.links import dprime_inverse
 
@@ -23,6 +24,9 @@ FITS = ("line", "ray")
 TREND_COLUMNS = (
     "kind", "sources", "shift", "link", "fit", "slope", "slope_low", "slope_high",
     "intercept", "intercept_low", "intercept_high", "r2", "num_models",
+)  # fmt: skip
+GROWTH_COLUMNS = (
+    "sources", "test_set", "exponent", "exponent_low", "exponent_high", "coefficient", "num_models", "n_low", "n_high",
 )  # fmt: skip
 _NEEDED = (
     "run", "kind", "sources", "n_train", "seed", "test_set", "num_classes", "num_images", "num_correct",
@@ -195,22 +199,41 @@ def left_out(accuracies: pd.DataFrame) -> list[str]:
     ]
 
 
-def growth_exponents(accuracies: pd.DataFrame) -> pd.DataFrame:
+def growth_exponents(accuracies: pd.DataFrame, smallest: int = 0) -> pd.DataFrame:
     """Growth dlog d'/dlog n of single-source models per source and test set, with 95% intervals.
 
-    log d' = c + e log n by least squares over all runs with d' > 0 (t intervals, n - 2 degrees of freedom). Theorem 1
-    bounds e by 1/2: a test set on which models grow faster is outside the theory. Columns: sources, test_set, exponent,
-    exponent_low, exponent_high, num_models; sources with fewer than 3 models or one size have no row.
+    d' = c n^e by weighted least squares on d' itself over all runs of at least `smallest` samples, so that models at or below
+    chance count like any other (`empirical.power_fits.fit_power`), with the binomial error of each d' and the scatter of
+    seeds; the intervals add the error of the common test images. Theorem 1 bounds e by 1/2: a test set on which models grow
+    faster is outside the theory. A power law is a summary: where growth slows down with n the exponent depends on the sizes,
+    which are therefore told.
+
+    Columns: sources, test_set, exponent, exponent_low, exponent_high, coefficient (c), num_models, n_low, n_high (the least and
+    the largest size); sources with fewer than 3 models, one size or no growth above the noise have no row.
     """
     single = accuracies[
-        (accuracies["kind"] == "single") & np.isfinite(accuracies["dprime"]) & (accuracies["dprime"] > 0)
+        (accuracies["kind"] == "single")
+        & np.isfinite(accuracies["dprime"])
+        & (accuracies["n_train"] >= smallest)
     ]
     rows = []
-    for (source, test_set), models in single.groupby(["sources", "test_set"], sort=True):
-        x, y = np.log(models["n_train"].to_numpy(float)), np.log(models["dprime"].to_numpy(float))
-        line = fit_line(x, y, np.zeros(len(x)), np.zeros(len(x)))
-        if line is not None:
-            rows.append((source, test_set, line.slope, *line.interval((0.0, 1.0)), line.num_models))
-    return pd.DataFrame(
-        rows, columns=["sources", "test_set", "exponent", "exponent_low", "exponent_high", "num_models"]
-    )
+    for (source, test_set), models in with_link_errors(single).groupby(["sources", "test_set"], sort=True):
+        n, value, stderr = (models[name].to_numpy(float) for name in ("n_train", "dprime", "dprime_stderr"))
+        fit = fit_power(n, value, stderr)
+        if fit is not None:
+            ends = int(n.min()), int(n.max())
+            rows.append(
+                (source, test_set, fit.exponent, *fit.interval(), fit.coefficient, fit.num_models, *ends)
+            )
+    return pd.DataFrame(rows, columns=list(GROWTH_COLUMNS))
+
+
+def judged_sizes(accuracies: pd.DataFrame) -> int:
+    """The least size at which mixtures were trained, from which on growth matters to them.
+
+    0, all sizes, where there is no mixture or fewer than two sizes of single-source models from there on.
+    """
+    mixed = accuracies.loc[accuracies["kind"] == "input_mixing", "n_train"]
+    single = accuracies.loc[accuracies["kind"] == "single", "n_train"]
+    least = int(mixed.min()) if len(mixed) else 0
+    return least if single[single >= least].nunique() > 1 else 0

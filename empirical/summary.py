@@ -9,7 +9,7 @@ import pandas as pd
 
 from empirical.filter_prediction import FROZEN_FILTER_RULE, TOLD_MORE
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
-from empirical.robustness import growth_exponents, left_out
+from empirical.robustness import growth_exponents, judged_sizes, left_out
 from empirical.scoring import ALL_SHIFTS, mixture_verdicts, summarise_lines, summarise_mixtures
 from empirical.source_jackknife import NOTHING
 
@@ -57,25 +57,32 @@ def _lines_text(trends: pd.DataFrame) -> str:
 
 
 def _growth_text(accuracies: pd.DataFrame, reference: str) -> str:
-    growth = growth_exponents(accuracies)
-    if growth.empty:
+    from_size = judged_sizes(accuracies)
+    tables = [growth_exponents(accuracies, least) for least in dict.fromkeys((0, from_size))]
+    if tables[0].empty:
         return ""
     rows = []
     for name in [reference, *(n for n in pd.unique(accuracies["test_set"]) if n != reference)]:
-        part = growth[growth["test_set"] == name]
-        if len(part):
-            above = part.loc[part["exponent_low"] > 0.5, "sources"]
-            rows.append(
-                [
-                    name,
-                    f"{part['exponent'].min():.2f} to {part['exponent'].max():.2f}",
-                    ", ".join(above) or "none",
-                ]
-            )
+        parts = [growth[growth["test_set"] == name] for growth in tables]
+        if len(parts[0]):
+            rows.append([name, *(words for part in parts for words in _growth_words(part))])
+    words = [f"from {from_size} samples" if i else "all sizes" for i in range(len(tables))]
+    headings = [heading for each in words for heading in (f"range, {each}", "above 1/2 at 95%")]
     return (
-        "Growth dlog d'/dlog n of single-source models (Theorem 1 bounds it by 1/2; test sets above it are outside the "
-        "theory):\n" + text_table(["test set", "range over sources", "sources above 1/2 at 95%"], rows)
+        "Growth dlog d'/dlog n of single-source models, d' = c n^e fitted to d' (Theorem 1 bounds it by 1/2; test sets above it "
+        "are outside the\ntheory"
+        + (f"; mixtures are judged from {from_size} samples on" if from_size else "")
+        + "):\n"
+        + text_table(["test set", *headings], rows)
     )
+
+
+def _growth_words(part: pd.DataFrame) -> tuple[str, str]:
+    """The range over sources, and those above the bound."""
+    if part.empty:
+        return "", ""
+    above = part.loc[part["exponent_low"] > 0.5, "sources"]
+    return f"{part['exponent'].min():.2f} to {part['exponent'].max():.2f}", ", ".join(above) or "none"
 
 
 def _inside_text(predictions: pd.DataFrame) -> str:
@@ -183,14 +190,19 @@ def format_filter_scores(scores: pd.DataFrame) -> str:
     cells = [
         [row["rule"] + (" *" if row["rule"] == FROZEN_FILTER_RULE else " +" if row["rule"] in TOLD_MORE else ""),
          _value(row, "rms"), f"{row['bias']:+.3f}",
-         *("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+") for b in against)]
+         *("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+") for b in against),
+         "" if np.isnan(row["turns_right"]) else f"{row['turns_right']:.0f}"]
         for _, row in overall.iterrows()
     ]  # fmt: skip
+    turns = overall.iloc[0]
     return (
         f"Filtered pools: error of the predicted d' ratio over {overall['num_predictions'].max()} cells of pool, filter, kept "
         f"share and shift\n(rms with 95% bootstrap interval over {overall['num_pools'].max()} pools; * frozen rule; + told a "
         f"model trained on the pool; noise of the measurement {overall['noise_floor'].max():.3f}):\n"
-        + text_table(["rule", "rms", "bias", *(f"minus {b}" for b in against)], cells)
+        + text_table(["rule", "rms", "bias", *(f"minus {b}" for b in against), "turns right"], cells)
+        + f"\nTurns right: of the {turns['num_turns']:.0f} changes of the ratio by filtering that are larger than two standard "
+        "errors, those with the sign of\nthe rule's own turn (kept pairs minus raw pool, both predicted). The guess that "
+        f"filtering always raises the ratio: {turns['turns_up']:.0f}."
     )
 
 

@@ -191,7 +191,9 @@ def test_the_predictions_of_filtered_pools_are_those_of_their_records() -> None:
     )
     assert "; {} against {} and {} on the largest pool".format(*errors[3:]) in words
     turns = [(table[name] - table["ratio_of_pool"]) > 0 for name in ("ratio_predicted", "ratio_measured")]
-    assert f"right in {int((turns[0] == turns[1]).sum())} of {len(table)}" in words
+    right, up = int((turns[0] == turns[1]).sum()), int(turns[1].sum())
+    assert f"has the direction of {right} of {len(table)} changes; that filtering always raises" in words
+    assert f"always raises the ratio holds in {up}" in words
 
 
 def test_what_is_said_of_the_exact_limits_is_that_of_their_records() -> None:

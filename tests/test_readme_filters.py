@@ -27,14 +27,6 @@ def filter_cells(folder: Path) -> pd.DataFrame:
     return table[(table["filter"] != "none") & table["ratio_predicted"].notna()]
 
 
-def directions(table: pd.DataFrame, rule: str) -> str:
-    """`17 of 20`: turns of the right direction, of those larger than two standard errors of the difference to the raw pool."""
-    turn = table["ratio_measured"] - table["ratio_of_pool"]
-    clear = turn.abs() > 2 * table["turn_stderr"]
-    right = (table[f"ratio_{rule}"] - table["ratio_of_pool"] > 0) == (turn > 0)
-    return f"{(right & clear).sum()} of {clear.sum()}"
-
-
 def filter_scores(folder: Path) -> pd.DataFrame:
     """Errors over all shifts by rule."""
     scores = pd.read_csv(folder / "filter_scores.csv")
@@ -50,11 +42,15 @@ def paired(scores: pd.DataFrame, rule: str, baseline: str) -> str:
 
 def test_the_gpu_studys_filters_are_those_of_its_records() -> None:
     words, table, scores = " ".join(README.split()), filter_cells(GPU_STUDY), filter_scores(GPU_STUDY)
-    assert f"direction of {directions(table, 'predicted')} turns right" in words
-    assert f"over all {len(table)} cells" in words
+    plain, matched = scores.loc["plain"], scores.loc["matched"]
+    assert f"direction of {plain['turns_right']:.0f} of {plain['num_turns']:.0f} turns right" in words
+    assert f"raises the ratio has {plain['turns_up']:.0f}, and no rule has more at 95%" in words
+    assert f"(*matched*, below, {matched['turns_right']:.0f})" in words
+    assert not (scores["turns_beyond_up_low"] > 0).any()
+    assert f"Over all {len(table)} cells" in words
     told = [short(scores.loc[rule, "rms"]) for rule in ("plain", "filter_itself", "raw_pool")]
     assert (
-        "its d′ ratio is {}, against {} for the filter's ratio and {} for the raw pool's".format(*told)
+        "plain's d′ ratio is {}, against {} for the filter's ratio and {} for the raw pool's".format(*told)
         in words
     )
     for guess, rule in (("predicted", "plain"), ("matched", "matched"), ("of_pool", "raw_pool")):
@@ -82,8 +78,13 @@ def test_the_frozen_rules_fresh_seeds_are_those_of_its_records() -> None:
     assert f"{paired(scores, 'matched', 'plain')} against plain's {rms['plain']}" in words
     assert f"and {paired(scores, 'matched', 'unturned')} against the same without a turn" in words
     assert f"noise of {short(scores.loc['matched', 'noise_floor'])}" in words
-    told = [directions(table, rule) for rule in ("matched", "predicted")]
-    assert "direction of {} turns right, plain in {}.".format(*told) in words
+    right, turns, up = (
+        f"{scores.loc['matched', name]:.0f}" for name in ("turns_right", "num_turns", "turns_up")
+    )
+    plain = f"{scores.loc['plain', 'turns_right']:.0f}"
+    assert f"It has the direction of {right} of {turns} turns right, plain of {plain}, the guess" in words
+    assert f"always raises the ratio of {up}: no rule beats that guess" in words
+    assert scores["turns_right"].max() < float(up)
     study = StudyFolder(folder)
     measured = study.accuracies(), study.table("filtering_account"), study.table("overlaps")
     rules = predict_filter_rules(*measured)

@@ -24,7 +24,7 @@ def draw_data_efficiency(
     """Write the figure: a panel per test set, accuracy against n, both on axes on which a power law is straight.
 
     The vertical axis is log d', ticked in percent, the horizontal one log n; points are means over seeds with 95% intervals,
-    lines the fitted growth d' ~ n^e with its exponent, and the dashed guide grows as the square root of n, which bounds
+    lines the fitted growth d' = c n^e with its exponent, and the dashed guide grows as the square root of n, which bounds
     Theorem 1. Means with d' <= 0 (at chance or below) have no place on this axis and are counted in the panel. Returns the
     paths.
     """
@@ -87,10 +87,9 @@ def _panel(ax: Axes, places: pd.DataFrame, growth: pd.DataFrame, colours: dict[s
         )
         kept.append(np.stack([n, value]))
         if source in exponents.index and len(n) > 1:
-            e = float(exponents.loc[source, "exponent"])
-            centre = np.exp(np.mean(np.log(n))), np.exp(np.mean(np.log(value)))
+            e, c = (float(exponents.loc[source, name]) for name in ("exponent", "coefficient"))
             ends = np.array([n[0], n[-1]])
-            ax.plot(ends, centre[1] * (ends / centre[0]) ** e, color=colour, lw=1.0, zorder=3)
+            ax.plot(ends, c * ends**e, color=colour, lw=1.0, zorder=3)
     n, value = np.concatenate(kept, axis=1)
     ax.set_xlim(n.min() / 1.2, n.max() * 1.2)
     ax.set_ylim(value.min() / 1.15, value.max() * 1.15)

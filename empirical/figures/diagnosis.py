@@ -1,4 +1,4 @@
-"""Why predictions fail where they fail: growth, overlaps, weights per target and biases, per test set.
+"""Where predictions fail and what the theory assumes: growth, overlaps, weights per target and biases, per test set.
 
 Use `draw_diagnosis` on the table of `empirical.diagnosis.diagnose`; panels whose rows the table lacks are left out.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from empirical.figures.elements import (
@@ -27,18 +28,37 @@ BIASES: dict[str, tuple[str, str, bool, str]] = {
     **{f"bias of {rule}": RULE_STYLE[rule] for rule in ("mediant", "quadrature", "lines")},
     "bias of place from overlap": ("#1B7F5C", "P", True, "place from overlap"),
     "bias, class by class": ("#A0174B", "X", True, "mediant, class by class"),
-    "bias, weights per target": ("#E69F00", "*", True, "weights per target (fitted)"),
+    "bias, weights per target, in sample": (
+        "#E69F00",
+        "*",
+        True,
+        "weights per target (fitted to these mixtures)",
+    ),
 }
 """Diagnostic -> colour, marker, filled, words."""
+
+
+def bias_size(diagnosis: pd.DataFrame) -> int:
+    """The size at which biases are compared: the largest at which the most of `BIASES` are known; 0 where there is none."""
+    found = diagnosis[diagnosis["diagnostic"].isin(BIASES) & diagnosis["n_train"].notna()]
+    kinds = found.groupby("n_train")["diagnostic"].nunique()
+    return int(kinds[kinds == kinds.max()].index.max()) if len(kinds) else 0
+
+
+def growth_rows(diagnosis: pd.DataFrame) -> pd.DataFrame:
+    """Growth from the smallest mixture's size on; over all sizes in a table that lacks it."""
+    judged = diagnosis[diagnosis["diagnostic"] == "growth where judged"]
+    return judged if len(judged) else diagnosis[diagnosis["diagnostic"] == "growth"]
 
 
 def draw_diagnosis(diagnosis: pd.DataFrame, path_stem: str | Path) -> list[Path]:
     """Write PATH_STEM.png and .pdf; error bars are 95% intervals.
 
-    Growth exponents of each source on each test set (filled) and the growth that the noise between its seeds allows (open),
-    with the theory's bound of 1/2; intercepts of the sources' lines in d', expected at 0; overlap of a source with itself
-    (filled) and the mean with the others (open); weight of each source on a shift over its weight on the reference; bias of
-    each rule in d' ratio. Returns the two paths.
+    Growth exponents of each source on each test set from the smallest mixture's size on (filled), over all sizes (bar) and
+    the growth that the noise between its seeds allows (open), with the theory's bound of 1/2; intercepts of the sources'
+    lines in d', expected at 0; overlap of a source with itself (filled) and the mean with the others (open); weight of each
+    source on a shift over its weight on the reference; bias of each rule in d' ratio, all at one size (`bias_size`). Returns
+    the two paths.
     """
     use_style()
     drawn = [
@@ -48,7 +68,7 @@ def draw_diagnosis(diagnosis: pd.DataFrame, path_stem: str | Path) -> list[Path]
             ("intercept of the d′ line", _intercepts, "intercept"),
             ("overlap of scores", _overlap, "own overlap"),
             ("weight, over the reference's", _weights, "weight per target"),
-            ("bias of the d′ ratio", _biases, "bias of mediant"),
+            (f"bias of the d′ ratio at n = {bias_size(diagnosis):,}", _biases, "bias of mediant"),
         )
         if (diagnosis["diagnostic"] == needed).any()
     ]
@@ -80,6 +100,9 @@ def draw_diagnosis(diagnosis: pd.DataFrame, path_stem: str | Path) -> list[Path]
     if opened:
         handles.append(dot(INK, filled=False))
         labels.append(f"open: {', '.join(opened)}")
+    if _growth in letters and (diagnosis["diagnostic"] == "growth where judged").any():
+        handles.append(Line2D([], [], color=INK, marker="_", ms=6, ls="none"))
+        labels.append(f"bar: growth over all sizes ({letters[_growth]})")
     for name in dict.fromkeys(used):
         colour, marker, filled, words = BIASES[name]
         handles.append(dot(colour, marker, filled))
@@ -127,6 +150,14 @@ def _by_source(
         _points(ax, x, part, colour, filled=filled)
 
 
+def _bars(ax: Axes, table: pd.DataFrame, colours: dict[str, str], names: list[str]) -> None:
+    """Short bars without intervals, above or below the points of the same source."""
+    for i, (source, colour) in enumerate(colours.items()):
+        part = table[(table["sources"] == source) & table["test_set"].isin(names)]
+        x = np.array([names.index(name) for name in part["test_set"]]) + _spread(len(colours), i)
+        ax.plot(x, part["value"], "_", ms=5.5, mew=1.1, color=colour, ls="none", zorder=3)
+
+
 def _order(diagnosis: pd.DataFrame) -> list[str]:
     """Test sets, the reference (which only growth and overlaps speak of) first."""
     every = [str(name) for name in pd.unique(diagnosis["test_set"])]
@@ -144,7 +175,10 @@ def _growth(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[
         filled=False,
         shift=0.05,
     )
-    _by_source(ax, diagnosis[diagnosis["diagnostic"] == "growth"], colours, names)
+    judged = growth_rows(diagnosis)
+    _by_source(ax, judged, colours, names)
+    if set(judged["diagnostic"]) != {"growth"}:
+        _bars(ax, diagnosis[diagnosis["diagnostic"] == "growth"], colours, names)
     ax.axhline(0.5, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
     ax.annotate("bound", (1, 0.5), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
                 fontsize=7, annotation_clip=False)  # fmt: skip
@@ -191,6 +225,9 @@ def _weights(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list
 
 
 def _biases(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+    diagnosis = diagnosis[
+        diagnosis["n_train"].eq(bias_size(diagnosis)) | ~diagnosis["diagnostic"].isin(BIASES)
+    ]
     found = [name for name in BIASES if (diagnosis["diagnostic"] == name).any()]
     names = [
         n

@@ -116,9 +116,11 @@ def test_the_table_holds_every_diagnostic(study, overlaps, counts, tmp_path):
     table = diagnose(study.accuracies, overlaps, counts, num_draws=30)
     assert tuple(table.columns) == DIAGNOSIS_COLUMNS
     assert set(table["diagnostic"]) == {
-        "growth", "growth from overlap", "intercept", "own overlap", "overlap", "weight per target", "weights differ (p-value)",
+        "growth", "growth where judged", "growth from overlap", "intercept", "own overlap", "overlap", "weight per target",
+        "weights differ (p-value)",
         "bias of mediant", "bias of quadrature", "bias of lines", "bias of interpolated", "bias of best_source",
-        "bias of place from overlap", "bias, weights per target", "bias, class by class", "bias of mediant on the same classes",
+        "bias of place from overlap", "bias, weights per target, in sample", "bias, class by class",
+        "bias of mediant on the same classes",
     }  # fmt: skip
     predictions = predict_mixtures(study.accuracies).query("rule == 'mediant' and shift == 'odd'")
     bias = table.query("diagnostic == 'bias of mediant' and test_set == 'odd'").iloc[0]

@@ -18,7 +18,7 @@ from empirical.filter_prediction import (
     predict_filter_rules,
     predict_filtering,
 )
-from empirical.filter_scoring import score_filter_rules, turn_size
+from empirical.filter_scoring import score_filter_rules, turn_directions, turn_size
 from empirical.filtered_pool import FilterAccount, kept_pairs
 from empirical.filtering import keep_share, shuffled_captions
 from empirical.overlap import score_overlaps
@@ -308,6 +308,48 @@ def test_the_turn_in_a_linear_world_is_the_expected_one(tables) -> None:
     assert (value, low, high) == pytest.approx((0, 0, 0), abs=1e-12)
 
 
+def turning_cells(turn: float, expected_turn: float, noise: float, num_cells: int = 2000) -> pd.DataFrame:
+    """Predictions of one rule for pools of ratio .5: of both ratios right up to what it expects of the turn."""
+    rng = np.random.default_rng(5)
+    raw, kept = 0.5 + noise * rng.standard_normal((2, num_cells)) + np.array([[0.0], [turn]])
+    return pd.DataFrame(
+        {
+            "sources": "pool", "filter": "f", "pool_size": np.arange(num_cells) // 100, "kept_share": np.arange(num_cells) % 100,
+            "n_train": 1, "shift": "style", "rule": "plain", "ratio_expected_raw": 0.5, "ratio_predicted": 0.5 + expected_turn,
+            "ratio_measured": kept, "ratio_of_pool": raw, "turn_stderr": noise * np.sqrt(2), "difference_stderr": noise,
+        }
+    )  # fmt: skip
+
+
+def test_a_rule_earns_no_direction_from_the_raw_pools_noise() -> None:
+    """Nothing turns: a rule's own turn is right as often as a coin, told the measured raw pool it seems to know more."""
+    row = turn_directions(turning_cells(turn=0.0, expected_turn=0.01, noise=0.1)).set_index("shift").iloc[-1]
+    assert row.name == "all shifts"
+    spread = np.sqrt(row["num_turns"]) / 2
+    assert abs(row["turns_right"] - row["num_turns"] / 2) < 3 * spread
+    assert row["turns_right_told_raw"] - row["num_turns"] / 2 > 5 * spread
+    assert row["turns_right"] == row["turns_up"], "a rule that always says up is the baseline"
+    assert (row["turns_beyond_up"], row["turns_beyond_up_low"], row["turns_beyond_up_high"]) == (0, 0, 0)
+
+
+def test_a_rule_that_knows_the_turns_beats_always_up() -> None:
+    both = [turning_cells(turn, 0.5 * turn, noise=0.1).assign(filter=f"f{turn}") for turn in (0.3, -0.3)]
+    row = turn_directions(pd.concat(both)).set_index("shift").loc["all shifts"]
+    assert row["num_turns"] > 1000
+    assert row["turns_right"] == row["num_turns"]
+    assert row["turns_beyond_up_low"] > 0.4
+
+
+def test_rules_without_a_turn_have_no_direction(tables) -> None:
+    found = turn_directions(predict_filter_rules(*tables).assign(turn_stderr=0.0)).set_index(
+        ["shift", "rule"]
+    )
+    overall = found.loc["all shifts"]
+    assert set(overall.index[overall["turns_right"].isna()]) == {"raw_pool", "filter_itself"}
+    assert (overall["num_turns"] == 3).all()
+    assert overall["turns_right_told_raw"].isna().sum() == 1
+
+
 def test_the_committed_tables_of_filters_are_those_of_the_committed_models() -> None:
     """filtering.csv and filter_scores.csv of the study that the rule was chosen on, from accuracies, accounts and overlaps."""
     folder = StudyFolder(RECORDS / "gpu_study")
@@ -322,3 +364,5 @@ def test_the_committed_tables_of_filters_are_those_of_the_committed_models() -> 
     scores, new = folder.table("filter_scores"), score_filter_rules(predict_filter_rules(*told))
     assert list(scores["rule"]) == list(new["rule"])
     assert scores["rms"].to_numpy() == pytest.approx(new["rms"].to_numpy(), abs=2e-4)
+    for column in ("num_turns", "turns_up", "turns_right", "turns_right_told_raw"):
+        assert scores[column].to_numpy() == pytest.approx(new[column].to_numpy(), nan_ok=True), column

@@ -59,7 +59,7 @@ def test_every_table_is_written_and_read_again(folder):
         "Places of mixtures",
         "Output mixing",
         "Effective robustness",
-        "Why predictions fail",
+        "What the theory assumes",
     ):
         assert words in text
     assert "nan" not in text

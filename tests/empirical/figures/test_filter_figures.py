@@ -57,6 +57,9 @@ def test_nothing_predicted_is_nothing_to_draw(tables, tmp_path: Path) -> None:
 
 def test_the_summary_marks_the_frozen_rule_and_those_that_are_told_more(tables) -> None:
     lines = format_filter_scores(tables[1]).splitlines()
-    assert len(lines) == 4 + len(RULE_WORDS)
+    assert len(lines) == 4 + len(RULE_WORDS) + 2
+    turns = tables[1].set_index(["shift", "rule"]).loc[("all shifts", "plain")]
+    assert next(line for line in lines if line.split()[0] == "plain").endswith(f" {turns['turns_right']:.0f}")
+    assert lines[-1].endswith(f"always raises the ratio: {turns['turns_up']:.0f}.")
     marks = {line.split()[0]: line.split()[1] for line in lines if line.split()[1] in "*+"}
     assert marks == {FROZEN_FILTER_RULE: "*"} | dict.fromkeys(TOLD_MORE, "+")
