@@ -31,6 +31,8 @@ from empirical.tar_members import read_members
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _MOST_SHARDS = 1_000_000
+_RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
+_LONGEST = 16  # times its short side that a resized image may be long before its ends are cut off
 _PNG_COMPRESSION = 1  # rendered noise hardly compresses; speed matters more
 
 Sample = dict[str, Any]
@@ -61,9 +63,12 @@ def _write_shard(path: Path, samples: Iterable[Sample]) -> None:
     """Write under a temporary name and rename, so that a half-written shard never looks finished."""
     unfinished = path.with_name(path.name + ".tmp")
     try:
-        with unfinished.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
-            for sample in samples:
-                writer.write(sample)
+        with unfinished.open("wb") as file:
+            with TarWriter(file, encoder=False, mtime=0) as writer:
+                for sample in samples:
+                    writer.write(sample)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -167,7 +172,7 @@ def expand_shards(pattern: str) -> list[str]:
         if Path(part).exists():
             found += _expand_one(part)
             continue
-        ranges = [abs(int(b) - int(a)) + 1 for a, b in re.findall(r"\{(\d+)\.\.(\d+)", part)]
+        ranges = [abs(int(b) - int(a)) + 1 for a, b in _RANGE.findall(part)]
         if math.prod(ranges) > _MOST_SHARDS:  # braceexpand would first list them all
             raise DataError(f"{part}: names {math.prod(ranges):,} shards; check the range")
         try:
@@ -253,14 +258,23 @@ def decode_image(data: bytes, image_size: int, border: int = 0) -> UInt8[np.ndar
 
 
 def to_square(image: Image.Image, image_size: int) -> UInt8[np.ndarray, "3 size size"]:
-    """Resize the shorter side to `image_size` (bicubic) and crop the centre, with torchvision's rounding."""
+    """Resize the shorter side to `image_size` (bicubic) and crop the centre, with torchvision's rounding.
+
+    Of an image much longer than wide only the centre is resized: the same pixels to within rounding, for a picture of a few
+    kilobytes may be a line of millions of pixels, which no memory holds once it is `image_size` wide.
+    """
     width, height = image.size
     if (width, height) != (image_size, image_size):
         short = min(width, height)
         width, height = int(image_size * width / short), int(image_size * height / short)
         left, top = round((width - image_size) / 2), round((height - image_size) / 2)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        image = image.crop((left, top, left + image_size, top + image_size))
+        square = (left, top, left + image_size, top + image_size)
+        if max(width, height) > _LONGEST * image_size:
+            across, down = image.width / width, image.height / height
+            box = (square[0] * across, square[1] * down, square[2] * across, square[3] * down)
+            image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box)
+        else:
+            image = image.resize((width, height), Image.Resampling.BICUBIC).crop(square)
     return np.asarray(image).transpose(2, 0, 1)
 
 

@@ -121,6 +121,7 @@ def test_a_file_whose_name_has_braces_is_taken_literally(tmp_path):
     [
         ("{folder}/{{00..12}}.tar", "01.tar: no such file or folder"),
         ("{folder}/{{00..99999999}}.tar", "names 100,000,000 shards"),
+        ("{folder}/{{-1..99999999}}.tar", "names 100,000,001 shards"),
         ("{folder}/none*.tar", "no shard matches"),
         ("{folder}/empty", "holds no .tar shards"),
         ("{folder}/zero.tar", r"zero.tar: the shard is empty \(0 bytes\)"),
@@ -201,3 +202,25 @@ def test_images_are_resized_and_cropped_as_torchvision_does(size):
     image = Image.open(io.BytesIO(image_file(size=size))).convert("RGB")
     expected = CenterCrop(16)(Resize(16, InterpolationMode.BICUBIC)(image))
     assert np.array_equal(to_square(image, 16), np.asarray(expected).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(40, 1000), (1000, 40), (3, 977)])
+def test_the_centre_of_a_long_image_is_resized_as_if_all_of_it_were(size):
+    """Up to rounding between the two passes of PIL's resampling."""
+    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+    noise = Image.fromarray(RNG.integers(0, 256, (size[1] // 3 + 1, size[0] // 3 + 1, 3), np.uint8))
+    image = noise.resize(size, Image.Resampling.BILINEAR)
+    expected = np.asarray(CenterCrop(32)(Resize(32, InterpolationMode.BICUBIC)(image))).transpose(2, 0, 1)
+    assert np.abs(to_square(image, 32).astype(int) - expected).max() <= 2
+
+
+def test_a_line_of_millions_of_pixels_costs_at_most_one_sample(tmp_path):
+    """Its 19 KB would be 500 GB once the shorter side is 224 pixels long."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 5_000_000), (7, 8, 9)).save(buffer, "PNG")
+    line = [("line.png", buffer.getvalue()), ("line.txt", b"a line")]
+    path = write_tar(tmp_path / "0.tar", [*good("a"), *line, *good("b")])
+    pairs = read_pairs(str(path), 224)
+    assert pairs.keys == ["a", "line", "b"]
+    assert (pairs.images[1] == np.array([7, 8, 9])[:, None, None]).all()
