@@ -155,8 +155,15 @@ def _by_source_text(table: pd.DataFrame | None) -> str:
     ]  # fmt: skip
     return (
         "The same difference to interpolated over all shifts without one source's mixtures, with a 95% jackknife interval over "
-        "the sources:\n" + text_table(["rule", "all", *(f"no {name}" for name in names)], cells)
+        "the sources:\n"
+        + text_table(["rule", "all", *(f"no {name}" for name in names)], cells)
+        + f"\nTold apart from 0 by that interval: {', '.join(_apart(whole)) or 'none'}."
     )
+
+
+def _apart(rows: pd.DataFrame) -> list[str]:
+    low, high = (rows[f"difference_to_interpolated_{end}"] for end in ("low", "high"))
+    return [str(rule) for rule in rows.index[(low > 0) | (high < 0)]]
 
 
 def _rules_text(scores: pd.DataFrame, num_seeds: int) -> str:
