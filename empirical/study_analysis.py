@@ -138,7 +138,7 @@ def analyse_study(
     else:
         tables["designs"] = folder.table("designs")
     designs = tables.get("designs", pd.DataFrame(columns=list(DESIGN_COLUMNS)))
-    keep("designed", lambda: rank_designed(designs, accuracies, reference))
+    keep("designed", lambda: rank_designed(designs, accuracies, reference, overlaps))
     counts = None
     if (folder.path / "logits").is_dir():
         counts = class_counts(

@@ -32,7 +32,12 @@ def caption(records: Records) -> Caption:
     error = (trained["dprime_measured"] - trained["dprime_predicted"]).to_numpy(float)
     known = np.isfinite(half) & np.isfinite(error)
     within = np.abs(error[known]) <= half[known]
+    gains = trained[np.isfinite(trained["gain_over_source"].to_numpy(float))]
     numbers = {
+        "gains": str(len(gains)),
+        "above sources": str(int((gains["gain_over_source"] > 0).sum())),
+        "above sources at 95": str(int((gains["gain_low"] > 0).sum())),
+        "below sources at 95": str(int((gains["gain_high"] < 0).sum())),
         "designs": str(len(ranked)),
         "trained": str(len(trained)),
         "one source": str(len(ranked) - len(trained)),
@@ -52,7 +57,9 @@ def caption(records: Records) -> Caption:
         "Mixtures designed from single-source models alone, committed to before they were trained, among all mixtures of as "
         "many samples (up to {mixtures}). {first} of {designs} designs rank first (median rank {median rank}) and {may be first} "
         "are not told apart from the first; {one source} are one source, judged by the models that they were chosen for; of the "
-        "{trained} mixtures trained by design {trained first} rank first. Against the best other mixture or source {ahead} "
+        "{trained} mixtures trained by design {trained first} rank first. {above sources} of {gains} are better than every "
+        "single source of as many samples ({above sources at 95} at 95%, {below sources at 95} worse at 95%; in the panels, "
+        "the gain over the best of them). Against the best other mixture or source {ahead} "
         "are ahead and {behind} behind at 95%. {within} of {judged} measured d′ of trained designs agree with their prediction "
         "at 95%; measured minus predicted is {bias} on average."
     )

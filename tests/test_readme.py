@@ -159,12 +159,25 @@ def test_the_gpu_studys_designs_and_ensembles_are_those_of_its_records() -> None
     assert f"Of {len(designed)} designs" in words
     assert f"{len(trained)} are mixtures that were then trained" in words
     fewest, most = trained["num_mixtures"].min(), trained["num_mixtures"].max()
-    assert f"Among {fewest} to {most} they rank {trained['rank'].min()} to {trained['rank'].max()}" in words
-    behind = trained[trained["ahead_high"] < 0]
-    assert [(row.shift, row.budget) for row in behind.itertuples()] == [("rendition", 2048)]
-    low, value, high = (behind.iloc[0][name] for name in ("ahead_low", "ahead_of_best", "ahead_high"))
-    assert f"(rendition at 2,048: {short(value, 2)} [{short(low, 2)}, {short(high, 2)}])" in words
-    assert trained.drop(behind.index)["ahead_of_best"].min() > -0.055
+    ranks = [(int(trained[name].min()), int(trained[name].max())) for name in ("rank", "rank_with_sources")]
+    assert (
+        "Among {} to {} mixtures they rank {} to {} (one of them first), with the single sources among them {} to {}.".format(
+            fewest, most, *ranks[0], *ranks[1]
+        )
+    ) in words
+    assert (trained["rank"] == 1).sum() == 1
+    for row in trained.itertuples():
+        ends = (row.gain_over_source, row.gain_low, row.gain_high)
+        value, low, high = (f"{end:+.2f}".replace("0.", ".", 1) for end in ends)
+        aim = "the worst" if str(row.shift).startswith("worst") else str(row.shift).replace("_", " ")
+        assert f"{value} [{low}, {high}] ({aim})" in words
+    assert f"clear for {['none', 'one', 'two'][(trained['gain_low'] > 0).sum()]} of seven" in words
+    assert not (trained["gain_high"] < 0).any()
+    short_of = trained[trained["dprime_measured"] < trained["dprime_low"] - 0.01].iloc[0]
+    assert (short_of["shift"], short_of["budget"]) == ("rendition", 2048)
+    half = short(1.96 * short_of["dprime_measured_stderr"], 2)
+    told = [f"{short_of[f'dprime_{name}']:.2f}" for name in ("measured", "predicted", "low", "high")]
+    assert "({} ± {half}; {} [{}, {}])".format(*told, half=half) in words
     assert (designed.drop(trained.index)["ahead_high"] > 0).all()
     ensembles = pd.read_csv(GPU_STUDY / "output_vs_input.csv").set_index(["mixing", "heads", "shift"])
     for heads, sign in (("each", 1), ("share", -1)):

@@ -21,7 +21,7 @@ from empirical.figures.elements import (
 )
 from empirical.group_means import Means, group_means
 from empirical.prediction import mixture_shares
-from theory.page import first_in_row, panels
+from theory.page import first_in_row, panels, pt
 from theory.plotting import MARKERS, dprime_axes, panel_letters, save_figure, use_style
 
 _LANE = 0.19
@@ -36,8 +36,9 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
     ticks) and every single source (ticks in its colour). A design that is one source has an open diamond: its models are those
     that it was chosen for. On the worst of several shifts each counts by its smallest
     mean d', in percent of that of the first one's number of classes. Ranks: where the design stands among the input mixtures,
-    with the ranks that the errors of the differences leave open (`empirical.design_rank`). A design without runs has its
-    prediction alone. Returns the paths.
+    with the ranks that the errors of the differences leave open (`empirical.design_rank`). In the panels of shifts the
+    gain in d' of a designed mixture over the best single source is written at the left end of its row. A design without runs has
+    its prediction alone. Returns the paths.
     """
     use_style()
     targets = [str(name) for name in pd.unique(designed["shift"])]
@@ -73,6 +74,9 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
     labels.append("other mixtures")
     handles += [Line2D([], [], color=c, marker="|", ls="none", ms=8, mew=2) for c in colours.values()]
     labels += [f"{readable(name)} alone" for name in colours]
+    if np.isfinite(designed["gain_over_source"].to_numpy(float)).any():
+        handles.append(Line2D([], [], ls="none"))
+        labels.append("gain: d′ over the best single source, 95%")
     if len(budgets) > 1:
         handles += [dot(_shade(i, budgets), MARKERS[i]) for i in range(len(budgets))]
         labels += [f"rank at n = {int(budget):,}" for budget in budgets]
@@ -118,6 +122,12 @@ def _row(
         return
     if np.isfinite(half):
         ax.hlines(at, measured - half, measured + half, color=INK, lw=1.1, zorder=5)
+    gain = design.get("gain_over_source", np.nan)
+    if np.isfinite(gain):
+        words = f"gain {gain:+.2f} [{design['gain_low']:+.2f}, {design['gain_high']:+.2f}]".replace("-", "−")
+        ax.text(
+            0.02, at + 0.42, words, transform=ax.get_yaxis_transform(), va="top", fontsize=pt(6.5), color=INK
+        )
     shares = mixture_shares(own) if ":" in own else {own: 1.0}
     mixture_marker(ax, measured, at, shares, colours, size=8.0, zorder=6)
 

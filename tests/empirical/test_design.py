@@ -1,5 +1,6 @@
 """The designed mixture: closed form of two sources, the linear world's truth, intervals, ranks, and the command."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from linear_study import SOURCES, TEST_SETS, linear_study, noise
+from scipy.special import ndtri
 
 from empirical.design import (
     CANDIDATE_COLUMNS,
@@ -27,6 +29,7 @@ from empirical.errors import StudyError
 from empirical.measured_sources import MeasuredSources, measure_sources
 from empirical.overlap import measure_overlaps
 from empirical.tables import write_table
+from theory.links import dprime_inverse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -242,6 +245,54 @@ def test_ranks_are_counted_among_the_mixtures_of_the_size(study):
     assert worst["dprime_measured"] == pytest.approx(
         both.groupby("test_set")["dprime"].mean()[["even", "odd"]].min()
     )
+
+
+def test_the_gain_of_a_design_is_over_the_best_single_source(study, overlaps):
+    """The interval is the widest of all sources', and known overlaps narrow it; a design of one source gains nothing."""
+    even = (
+        study.accuracies.query("test_set == 'even' and n_train == 512")
+        .groupby(["kind", "sources"])["dprime"]
+        .mean()
+    )
+    sources = "first:0.9+second:0.1"
+    plain, told = (
+        rank_designed(made_up_designs(sources), study.accuracies, overlaps=known).iloc[0]
+        for known in (None, overlaps)
+    )
+    for row in (plain, told):
+        assert row["best_source"] == even["single"].idxmax()
+        assert row["dprime_best_source"] == pytest.approx(even["single"].max())
+        gain = even["input_mixing"][sources] - even["single"].max()
+        assert row["gain_over_source"] == pytest.approx(gain)
+        assert row["gain_low"] < gain < row["gain_high"]
+        if row["best_other"] == row["best_source"]:
+            assert row["gain_low"] < row["ahead_low"]
+    assert told["gain_high"] - told["gain_low"] < plain["gain_high"] - plain["gain_low"]
+    alone = rank_designed(made_up_designs("first"), study.accuracies).iloc[0]
+    assert alone[["best_source", "gain_over_source", "gain_low", "gain_high"]].isna().all()
+
+
+def test_the_interval_of_the_gain_holds_although_the_best_source_was_picked_by_luck():
+    """Six equal sources and a mixture as good as they are: the gain looks negative, its interval holds 0 in 95%."""
+    rng, held, gains = np.random.default_rng(8), [], []
+    names = [f"s{i}" for i in range(6)]
+    groups = [("single", name) for name in names] + [("input_mixing", "s0:0.5+s1:0.5")]
+    for _ in range(30):
+        rows = []
+        for (kind, sources), seed in itertools.product(groups, range(6)):
+            noise = 0.2 * rng.standard_normal()
+            for test_set, right in (("reference", 2.0), ("even", 1.5 + noise)):
+                accuracy = float(dprime_inverse(right, 6))
+                rows.append(
+                    {"run": f"{kind}-{sources}-{seed}", "kind": kind, "sources": sources, "n_train": 512, "seed": seed,
+                     "test_set": test_set, "num_classes": 6, "num_images": 10**6, "num_correct": round(accuracy * 10**6),
+                     "accuracy": accuracy, "probit": float(ndtri(accuracy)), "dprime": right}
+                )  # fmt: skip
+        row = rank_designed(made_up_designs("s0:0.5+s1:0.5"), pd.DataFrame(rows)).iloc[0]
+        gains.append(row["gain_over_source"])
+        held.append(row["gain_low"] <= 0 <= row["gain_high"])
+    assert np.mean(gains) < -0.05, "the best measured source is picked by its luck"
+    assert sum(held) >= 27
 
 
 def test_a_design_without_runs_keeps_its_prediction(study):
