@@ -16,7 +16,7 @@ from empirical.errors import StudyError
 from empirical.execution import StudyContext, execute_run, load_test_sets, prepare_run, write_run
 from empirical.plan import RunSpec
 from empirical.running import Mark
-from empirical.scheduler import QUEUED, Outcome, Task
+from empirical.scheduler import DEAD_WORKER, QUEUED, Outcome, Task
 from empirical.task_graph import TaskGraph
 from empirical.tokenizer import from_json
 from empirical.watchdog import Watchdog
@@ -65,9 +65,14 @@ def run_tasks_on_device(
                 yield from graph.blocked()
                 for task in graph.ready():
                     (ready_here if trains_on_device(task) else ready_there).append(task)
-                while ready_there and len(on_pool) < jobs + QUEUED:
-                    task = ready_there.popleft()
-                    on_pool[pool.submit(task.function, *task.arguments)] = task
+                broken = False
+                while ready_there and not broken and len(on_pool) < jobs + QUEUED:
+                    try:
+                        task = ready_there[0]
+                        on_pool[pool.submit(task.function, *task.arguments)] = task
+                        ready_there.popleft()
+                    except BrokenProcessPool:  # a worker died while nobody looked
+                        broken = True
                 while ready_here and len(gathered) + len(prepared) < lanes + GATHERING_THREADS:
                     task = ready_here.popleft()
                     if training is None:
@@ -100,18 +105,17 @@ def run_tasks_on_device(
                         else:
                             context, spec = task.arguments
                             written[writing.submit(_write, context, spec, run)] = task
-                broken = False
                 for futures in (on_pool, written):
                     for future in [future for future in futures if future.done()]:
-                        task = futures.pop(future)
-                        error = future.exception()
-                        broken |= isinstance(error, BrokenProcessPool)
-                        if isinstance(error, BrokenProcessPool):
-                            error = RuntimeError("a worker process died (killed, or out of memory)")
+                        broken |= isinstance(future.exception(), BrokenProcessPool)
                         served = True
-                        yield graph.failed(task, error) if error else graph.finished(task, future.result())
+                        yield _outcome(graph, futures.pop(future), future)
                 if broken:
                     pool.shutdown(wait=True, cancel_futures=True)
+                    for future in list(
+                        on_pool
+                    ):  # all are over now; left for later, they would count against the new pool
+                        yield _outcome(graph, on_pool.pop(future), future)
                     pool = WorkerPool(jobs, limit_threads, (threads,))
                 if not served:
                     time.sleep(IDLE_SECONDS)
@@ -124,6 +128,14 @@ def run_tasks_on_device(
                 mark.remove()
             for each in (gathering, writing, pool):
                 each.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(graph: TaskGraph, task: Task, future: Future[Any]) -> Outcome:
+    """What became of a task whose future is done."""
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        return graph.failed(task, DEAD_WORKER)
+    return graph.failed(task, error) if error else graph.finished(task, future.result())
 
 
 def _lanes(context: StudyContext, capacity: int, num_lanes: int) -> Any:

@@ -25,8 +25,8 @@ from empirical.command import Command, print_next, print_written
 if TYPE_CHECKING:
     import pandas as pd
 
+    from empirical.learner_limits_study import Ledger, Settings
     from theory.learner_limits import Job
-    from theory.learner_limits_study import Ledger, Settings
 
 LEDGER = "trials.jsonl"
 
@@ -66,7 +66,7 @@ def run(arguments: Arguments) -> "pd.DataFrame":
         ValueError: arguments outside their range, a folder with chunks of another seed, or GPU workers without a GPU.
     """
     check(arguments)
-    from theory.learner_limits_study import Ledger, Settings, prepare, standing, train_jobs
+    from empirical.learner_limits_study import Ledger, Settings, prepare, standing, train_jobs
 
     prepare("cpu")
     from empirical.records import write_provenance, write_text
@@ -143,8 +143,8 @@ def read_cells(todo: "list[Job]", ledger: "Ledger", settings: "Settings") -> "pd
     """All cells in one table beside their limits, ordered by d, mixture, learner, n/d, λ and target."""
     import pandas as pd
 
+    from empirical.learner_limits_study import standing
     from theory.learner_limits import with_predictions
-    from theory.learner_limits_study import standing
     from theory.learner_limits_trials import cells
 
     ordered = sorted(

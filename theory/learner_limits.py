@@ -1,8 +1,8 @@
 r"""Really trained learners held against their exact limits: settings, cells and predictions.
 
 A `Job` is one learner on one mixture at one n/d and d. Use `jobs` for the list and `with_predictions` to put the limits beside;
-`theory.learner_limits_trials` trains, `theory.learner_limits_study` shares the work out over processes and keeps what is
-finished, `theory.learner_limits_verdict` says what counts as agreement. `experiments/learner_limits.py` runs and records them.
+`theory.learner_limits_trials` trains, `theory.learner_limits_verdict` says what counts as agreement.
+`experiments/learner_limits.py` runs and records them.
 """
 
 import math

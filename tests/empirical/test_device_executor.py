@@ -1,5 +1,8 @@
 """Many runs at once on one device: the same numbers as one run after the other, and failures that stay alone."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +55,29 @@ def test_a_run_that_fails_takes_along_only_what_needs_it(tmp_path: Path) -> None
     assert "at least 2" in (outcomes[broken.name].failure or "")
     assert outcomes[ensemble.name].blocked_by == broken.name
     assert outcomes[runs[2].name].failure is None
+
+
+def _dies_when_told(sign: Path) -> None:
+    while not sign.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_while_the_caller_is_busy_takes_along_only_its_task(tmp_path: Path) -> None:
+    """The pool is found broken by what is to be handed out next, which goes to the next pool."""
+    needs = ("first",)
+    tasks = [Task("first", os.getpid), Task("dies", _dies_when_told, (tmp_path / "now",))]
+    tasks += [Task(f"later {i}", os.getpid, (), needs) for i in range(3)]
+    outcomes = {}
+    for outcome in run_tasks_on_device(tasks, lanes=1, jobs=1):
+        outcomes[outcome.task.name] = outcome
+        if outcome.task.name == "first":
+            (tmp_path / "now").touch()
+            while Path(f"/proc/{outcome.value}").exists():
+                time.sleep(0.01)
+    assert outcomes.keys() == {task.name for task in tasks}
+    assert "worker process died" in (outcomes["dies"].failure or "")
+    assert {name for name, outcome in outcomes.items() if outcome.failure is not None} == {"dies"}
 
 
 @settings(max_examples=100, deadline=None)

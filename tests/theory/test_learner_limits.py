@@ -1,19 +1,15 @@
 """Trained learners beside their limits: trials, the ledger of finished chunks, and what counts as agreement."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.learner_limits import Job, jobs, mixtures, with_predictions
-from theory.learner_limits_study import Ledger, Settings, standing, train_jobs
+from theory.learner_limits import Job, jobs, mixtures
 from theory.learner_limits_trials import (
     Moments,
     batch_size,
-    cells,
     chunk_size,
     chunks_wanted,
     draw_trials,
@@ -24,17 +20,6 @@ from theory.learner_limits_verdict import verdict, z_scores
 
 PENALTIES = (0.1, 1.0)
 SMALL = Job(0, "square", 2.0, 16)
-SETTINGS = Settings(3, PENALTIES, 30, {16: 0.01, 32: 0.01}, 2.4)
-
-
-def ledger_of(path, job, number, seed=3):
-    """A ledger with the first chunks of a job."""
-    ledger = Ledger(path, SETTINGS)
-    rng = np.random.default_rng(seed)
-    for index in range(number):
-        values = rng.normal(0.7, 0.05, (chunk_size(job), len(PENALTIES), 2))
-        ledger.add(job, index * chunk_size(job), Moments.of(values), "test", 1.0)
-    return ledger
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 2**31))
@@ -107,65 +92,6 @@ def test_chunks_are_added_until_the_standard_error_is_small_enough():
     assert chunks_wanted(SMALL, chunks, 10, worst / 2) == pytest.approx(3 * (2 * 1.05) ** 2, abs=1)
 
 
-def test_the_ledger_survives_a_killed_run(tmp_path):
-    path = tmp_path / "trials.jsonl"
-    done = ledger_of(path, SMALL, 2).done(SMALL)
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"job": "d16_mix')
-    again = Ledger(path, SETTINGS)
-    assert path.read_bytes() == whole
-    for one, other in zip(done, again.done(SMALL), strict=True):
-        assert one.count == other.count
-        np.testing.assert_array_equal(one.mean, other.mean)
-        np.testing.assert_array_equal(one.squares, other.squares)
-    assert again.work == {"test": 2.0}
-
-
-def test_a_ledger_of_other_settings_or_with_a_spoiled_line_is_refused(tmp_path):
-    path = tmp_path / "trials.jsonl"
-    ledger_of(path, SMALL, 1)
-    with pytest.raises(ValueError, match=r"trials\.jsonl holds chunks of .*'seed': 3.* not of .*'seed': 4"):
-        Ledger(path, Settings(4, PENALTIES, 30, {16: 0.01}, 2.4))
-    path.write_text(path.read_text().replace('"mean"', '"median"'))
-    with pytest.raises(ValueError, match=r"trials\.jsonl, line 2: not a finished chunk"):
-        Ledger(path, SETTINGS)
-
-
-def test_what_a_job_ends_with_does_not_depend_on_where_a_run_was_cut_off(tmp_path):
-    size = chunk_size(SMALL)
-    goal = Settings(3, PENALTIES, 30, {16: 0.05 / np.sqrt(2.5 * size)}, 2.4)
-    full = ledger_of(tmp_path / "full.jsonl", SMALL, 6)
-    wanted, moments = standing(SMALL, full, goal)
-    assert moments is not None
-    assert 2 <= wanted <= 4  # more chunks are there than were asked for
-    assert moments.count == wanted * size
-    hole = ledger_of(tmp_path / "hole.jsonl", SMALL, 6)
-    del hole.chunks[SMALL.name][size]
-    assert standing(SMALL, hole, goal) == (wanted, None)
-
-
-def test_spawned_workers_train_and_a_second_call_has_nothing_to_do(tmp_path):
-    settings = Settings(3, PENALTIES, 30, {16: 1.0}, 2.4)
-    told = []
-    path = tmp_path / "trials.jsonl"
-    train_jobs([SMALL], Ledger(path, settings), settings, 1, report=told.append)
-    assert len(told) == 1
-    assert SMALL.name in told[0]
-    ledger = Ledger(path, settings)
-    _, moments = standing(SMALL, ledger, settings)
-    assert moments is not None
-    expected = Moments.of(simulate(SMALL, PENALTIES, 3, 0, chunk_size(SMALL)))
-    np.testing.assert_allclose(moments.mean, expected.mean, atol=1e-6)
-    train_jobs([SMALL], ledger, settings, 1, report=told.append)
-    assert len(told) == 1
-    table = with_predictions(cells(SMALL, moments, PENALTIES))
-    assert len(table) == 4
-    # Finite d = 16: the limit is near, not exact.
-    assert (table["accuracy_simulated"] - table["accuracy_predicted"]).abs().max() < 0.02
-    with pytest.raises(ValueError, match="at least one worker"):
-        train_jobs([SMALL], ledger, settings, 0)
-
-
 def test_hard_margins_only_where_data_are_safely_separable():
     found = jobs((0.5, 2.0, 8.0), (64, 250))
     hard = [job for job in found if job.learner == "hard_margin"]
@@ -214,12 +140,3 @@ def test_the_verdict_sees_one_cell_beyond_five_and_a_gap_that_stays():
     stays = verdict(synthetic(1, gap=4e-4, power=0.0))
     assert not stays.falls
     assert stays.shrinkages[0].ratio == pytest.approx(1, abs=4 * stays.shrinkages[0].stderr)
-
-
-def test_lines_of_the_ledger_are_plain_json(tmp_path):
-    path = tmp_path / "trials.jsonl"
-    ledger_of(path, SMALL, 1)
-    head, chunk = (json.loads(line) for line in path.read_text().splitlines())
-    assert head == {"seed": 3, "penalties": [0.1, 1.0]}
-    assert chunk["job"] == SMALL.name
-    assert np.shape(chunk["mean"]) == (2, 2)

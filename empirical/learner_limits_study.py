@@ -1,4 +1,4 @@
-r"""Share the trials of many jobs out over processes, on CPUs and GPUs side by side, and keep every finished chunk.
+r"""Share the trials of `theory.learner_limits` out over processes, on CPUs and GPUs side by side, and keep every finished chunk.
 
 `Ledger` is a file with one line for each finished chunk, `train_jobs` trains what it lacks: a run that is cut off loses at most
 the chunks in work, and the same call goes on from there, on any machine. Where there are GPUs, they take the jobs that spend
@@ -6,21 +6,22 @@ their time on factorisations, from the most expensive one down; CPU workers take
 """
 
 import json
-import multiprocessing
 import os
-import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from empirical.errors import StudyError
+from empirical.workers import WorkerPool, thread_environment
 from theory.learner_limits import Job
 from theory.learner_limits_trials import (
     SMOOTH,
@@ -32,8 +33,8 @@ from theory.learner_limits_trials import (
     sum_of,
 )
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # read when a worker loads its libraries
 _WORTH_A_GPU = 0.5  # seconds per trial on a core above which factorisations gain from a GPU
+_DEAD_WORKER = "a worker process died (killed, or out of memory); finished chunks are kept: start again, with fewer workers"
 _GPU_MEMORY = "0.06"  # share of its memory that one worker may take
 
 
@@ -185,60 +186,56 @@ def train_jobs(
     Raises:
         ValueError: no worker at all.
         RuntimeError: GPU workers where JAX sees no GPU.
+        StudyError: a worker process died; finished chunks are in the ledger.
     """
     if workers + gpu_workers < 1:
         raise ValueError("at least one worker is needed, got none")
-    started, context = time.monotonic(), multiprocessing.get_context("spawn")
+    started = time.monotonic()
     progress = {job.name: _Progress(job, standing(job, ledger, settings)[0]) for job in jobs}
     left = {name for name, one in progress.items() if standing(one.job, ledger, settings)[1] is None}
     total = len(left)
-    with tempfile.TemporaryDirectory() as cache, _environment(_ONE_THREAD):
+    with ExitStack() as stack:
+        cache = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(thread_environment(1))
         pools = {
-            kind: (ProcessPoolExecutor(number, context, _start_worker, (kind, cache)), number)
+            kind: (stack.enter_context(WorkerPool(number, prepare, (kind, cache))), number)
             for kind, number in (("cuda", gpu_workers), ("cpu", workers))
             if number
         }
         running: dict[Future[Any], tuple[str, str, int]] = {}
-        try:
-            if left and "cuda" in pools:
-                _first_device(pools["cuda"][0])
-            while left:
-                for kind, (pool, number) in pools.items():
-                    busy = sum(1 for other, *_ in running.values() if other == kind)
-                    for _ in range(number - busy):
-                        chosen = _choose([progress[name] for name in left], ledger, kind, "cuda" in pools)
-                        if chosen is None:
-                            break
-                        one, index = chosen
-                        one.given.add(index)
-                        future = pool.submit(
-                            _work, one.job, settings.penalties, settings.seed, index * chunk_size(one.job)
-                        )
-                        running[future] = (kind, one.job.name, index)
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    _, name, index = running.pop(future)
-                    one = progress[name]
+        if left and "cuda" in pools:
+            _first_device(pools["cuda"][0])
+        while left:
+            for kind, (pool, number) in pools.items():
+                busy = sum(1 for other, *_ in running.values() if other == kind)
+                for _ in range(number - busy):
+                    chosen = _choose([progress[name] for name in left], ledger, kind, "cuda" in pools)
+                    if chosen is None:
+                        break
+                    one, index = chosen
+                    one.given.add(index)
+                    first = index * chunk_size(one.job)
+                    try:
+                        future = pool.submit(_work, one.job, settings.penalties, settings.seed, first)
+                    except BrokenProcessPool as error:
+                        raise StudyError(_DEAD_WORKER) from error
+                    running[future] = (kind, one.job.name, index)
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                _, name, index = running.pop(future)
+                one = progress[name]
+                try:
                     moments, device, seconds = future.result()
-                    ledger.add(one.job, index * chunk_size(one.job), moments, device, seconds)
-                    one.wanted, result = standing(one.job, ledger, settings)
-                    if result is not None and name in left:
-                        left.discard(name)
-                        report(
-                            f"[{total - len(left)}/{total}] {time.monotonic() - started:.0f} s: {name}, {result.count} trials, "
-                            f"standard error {result.stderr.max():.5f} (last chunk on {device})"
-                        )
-        except BaseException:
-            for (
-                pool,
-                _,
-            ) in pools.values():  # what they are at would keep the caller waiting, and is lost anyway
-                for process in list((pool._processes or {}).values()):
-                    process.terminate()
-                pool.shutdown(cancel_futures=True)
-            raise
-        for pool, _ in pools.values():
-            pool.shutdown()
+                except BrokenProcessPool as error:
+                    raise StudyError(_DEAD_WORKER) from error
+                ledger.add(one.job, index * chunk_size(one.job), moments, device, seconds)
+                one.wanted, result = standing(one.job, ledger, settings)
+                if result is not None and name in left:
+                    left.discard(name)
+                    report(
+                        f"[{total - len(left)}/{total}] {time.monotonic() - started:.0f} s: {name}, {result.count} trials, "
+                        f"standard error {result.stderr.max():.5f} (last chunk on {device})"
+                    )
 
 
 def _choose(
@@ -261,27 +258,6 @@ def _choose(
 
     one, missing = max(open_jobs, key=order)
     return one, missing[0]
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started inside."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _start_worker(kind: str, cache: str) -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    prepare(kind, cache)
 
 
 def prepare(kind: str, cache: str = "") -> None:
@@ -312,7 +288,7 @@ def _work(job: Job, penalties: Sequence[float], seed: int, first: int) -> tuple[
     return moments, _device(), time.monotonic() - started
 
 
-def _first_device(pool: ProcessPoolExecutor) -> str:
+def _first_device(pool: WorkerPool) -> str:
     """The device of a pool's workers, asked for before an hour is spent on others."""
     try:
         return pool.submit(_device).result()
