@@ -158,6 +158,32 @@ def test_what_was_not_measured_is_not_predicted(found: pd.DataFrame) -> None:
     assert alone["ratio_measured_stderr"].isna().all(), "one seed has no standard error"
 
 
+def test_a_pool_with_one_source_without_junk_is_not_predicted(tables, found: pd.DataFrame) -> None:
+    """What separates right from wrong must be measured on every part of a pool, not on one of them."""
+    accuracies, account, overlaps = tables
+    other = account.assign(source="robust")
+    for junk, known in ((other["junk"], True), (0, False)):
+        mixed = pd.concat([account, other.assign(junk=junk, clean=other["clean"] + other["junk"] - junk)])
+        again = predict_filtering(accuracies, mixed, overlaps)
+        kept = again["filter"] == "robust"
+        assert again.loc[kept, "ratio_predicted"].notna().eq(known).all()
+        assert again.loc[kept, "ratio_measured"].equals(found.loc[kept, "ratio_measured"])
+        assert bool(filtered_pools(accuracies, mixed, overlaps)) is known
+
+
+@pytest.mark.parametrize("value", [-0.01, 0.0, np.nan])
+def test_an_overlap_that_is_not_positive_is_not_predicted_from(tables, value: float) -> None:
+    accuracies, account, overlaps = tables
+    for first, second in (("robust", "brittle"), ("brittle", "brittle")):
+        pairs = [
+            {a, b} == {first, second} for a, b in zip(overlaps["first"], overlaps["second"], strict=True)
+        ]
+        assert any(pairs)
+        changed = overlaps.assign(correlation=overlaps["correlation"].mask(pairs, value))
+        assert predict_filtering(accuracies, account, changed)["ratio_predicted"].isna().all()
+        assert filtered_pools(accuracies, account, changed) == {}
+
+
 def test_a_test_set_that_one_seed_gets_all_wrong_has_no_standard_error(tables, found: pd.DataFrame) -> None:
     accuracies, account, overlaps = tables
     wrong = (

@@ -64,6 +64,37 @@ def test_points_on_a_line_are_read_exactly():
     assert high - low > 0.1
 
 
+def test_shared_errors_are_what_moving_all_points_does_to_the_line():
+    rng = np.random.default_rng(6)
+    x, y, _, _ = simulate(rng, 0.0, 0.1)
+    even = np.full(8, 0.04)
+    fit, step = fitted(x, y, even, even), 1e-3
+    # All points moved alike: the same line, shifted.
+    assert fit.shared_x == pytest.approx([-0.04 * fit.slope, 0.0], abs=1e-9)
+    assert fit.shared_y == pytest.approx([0.04, 0.0], abs=1e-9)
+    x_stderr, y_stderr = np.linspace(0.002, 0.01, 8), np.linspace(0.06, 0.02, 8)
+    for through_origin in (False, True):
+        fit = fitted(x, y, x_stderr, y_stderr, through_origin=through_origin)
+        for shared, move_x, move_y in ((fit.shared_x, step, 0.0), (fit.shared_y, 0.0, step)):
+            there, back = (
+                fitted(
+                    x + s * move_x * x_stderr,
+                    y + s * move_y * y_stderr,
+                    x_stderr,
+                    y_stderr,
+                    through_origin=through_origin,
+                )
+                for s in (1, -1)
+            )
+            moved = (there.parameters - back.parameters) / (2 * step)
+            assert np.linalg.norm(moved) > 1e-3
+            assert np.linalg.norm(shared - moved) < 0.1 * np.linalg.norm(moved), (
+                through_origin,
+                shared,
+                moved,
+            )
+
+
 def test_swapping_the_axes_inverts_the_slope():
     rng = np.random.default_rng(5)
     x, y, u, v = simulate(rng, 0.0, 0.0)

@@ -66,6 +66,21 @@ def test_standard_error_is_the_spread_over_images():
     assert np.mean(values) == pytest.approx(0.5, abs=4 * np.std(values) / np.sqrt(200) + 0.005)
 
 
+def test_standard_error_of_unlike_models_is_the_spread_over_images_whichever_comes_first():
+    """One model's noise is heavy on a few images: its products with itself vary far more than the other's."""
+    rng = np.random.default_rng(4)
+    labels, values, stated = np.arange(600) % 3, [], []
+    for _ in range(400):
+        shared = rng.standard_normal((600, 3))
+        heavy = np.where(rng.random((600, 1)) < 0.1, 3.0, 0.3) * rng.standard_normal((600, 3))
+        found = score_overlaps([shared + heavy, shared + 0.3 * rng.standard_normal((600, 3))], labels)
+        values.append(found.correlation[0, 1])
+        stated.append(found.stderr)
+    assert np.allclose(stated, np.swapaxes(stated, 1, 2), rtol=1e-6)
+    # a standard deviation of 400 draws has relative error 1 / sqrt(2 * 399) = .035
+    assert np.mean(stated, axis=0)[0, 1] == pytest.approx(np.std(values), rel=4 * 0.035)
+
+
 def test_overlaps_of_the_linear_world_are_its_closed_form():
     study = linear_study(seeds=tuple(range(6)), mixtures=(), sizes=(256,))
     table = measure_overlaps(study.accuracies, study.load, study.labels)
