@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from empirical.errors import DataError
+from empirical.forecast_gaps import forecast_gaps
 from empirical.mixture_choice import DEFAULT_OVERLAPS, best_mixtures, describe_best, most_robust_source
 from empirical.mixture_forecast import (
     DEFAULT_RATIOS,
@@ -27,7 +28,7 @@ _MOST_TOLD = 4
 
 @dataclass(frozen=True)
 class ForecastReport:
-    """Tables by file name (predictions, best mixtures, most robust sources, trends) and the whole in words."""
+    """Tables by file name (predictions, best mixtures, most robust sources, trends where there are any) and it all in words."""
 
     tables: Mapping[str, pd.DataFrame]
     summary: str
@@ -69,6 +70,10 @@ def forecast_report(
     robust = most_robust_source(single, n_train, names)
     lines = [*_what_was_read(single, accuracies), ""]
     lines += _forecast_words(forecast, [name for name in names if name in set(forecast["shift"])], n_train)
+    missed = [n for n in sizes if n not in set(forecast["n_train"])]
+    gaps = {n: forecast_gaps(accuracies, single, n, names) for n in (n_train, *missed)}
+    for n, told in gaps.items():
+        lines += [f"  n = {n:,}, {line}." for line in told]
     lines += ["", "Best mixture:", *(f"  {sentence}" for sentence in describe_best(best, robust))]
     lines.append(
         "  Overlaps bracket what single-source models cannot tell: train one 50:50 mixture, or average the logits of two models, "
@@ -78,8 +83,12 @@ def forecast_report(
         "predictions.csv": forecast,
         "best_mixtures.csv": best,
         "most_robust.csv": robust,
-        "trends.csv": fit_trends(accuracies, reference),
     }
+    trends = fit_trends(accuracies, reference)
+    if len(trends):
+        tables["trends.csv"] = trends
+    else:
+        lines.append("No trends.csv: no source has the three models that a line needs.")
     return ForecastReport(tables, "\n".join(lines))
 
 

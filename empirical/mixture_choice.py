@@ -81,26 +81,33 @@ def best_mixtures(
     The worst of several shifts is d' over the best single source's d' there, so that no shift rules by its scale alone; `dprime`
     is then this ratio. budgets: samples there are of each source (all that are not named: no limit). Intervals carry the
     measured d' of the sources at these shares (seeds and test images); gain is over the best single source within budgets, on
-    the same objective. certified_gap: by how much of it any mixture could be ahead (`theory.portfolio`).
+    the same objective; a source that lacks one of its test sets is not in it. certified_gap: by how much of it any mixture could
+    be ahead (`theory.portfolio`).
 
     Columns: `BEST_COLUMNS`. Raises DataError for an unknown source in budgets, budgets below n, or no positive d' at n.
     """
-    names = [name for name in single.names if single.at(name, n_train) is not None]
+    everyone = [name for name in single.names if single.at(name, n_train) is not None]
     unknown = [name for name in budgets or {} if name not in single.names]
     if unknown:
         raise DataError(f"there is no source {unknown[0]!r}; the sources are {', '.join(single.names)}")
-    limits = np.array([(budgets or {}).get(name, np.inf) for name in names])
-    if limits.sum() < n_train:
-        raise DataError(f"the budgets hold {limits.sum():,.0f} samples, fewer than n = {n_train:,}")
-    parts = [part[0] for name in names if (part := single.at(name, n_train)) is not None]
+    every_limit = np.array([(budgets or {}).get(name, np.inf) for name in everyone])
+    if every_limit.sum() < n_train:
+        raise DataError(f"the budgets hold {every_limit.sum():,.0f} samples, fewer than n = {n_train:,}")
+    found_parts = [part[0] for name in everyone if (part := single.at(name, n_train)) is not None]
     objectives: dict[str, list[str]] = {name: [name] for name in (single.reference, *shifts)}
     if len(shifts) > 1:
         objectives[WORST] = list(shifts)
     rows = []
     for objective, sets in objectives.items():
         at = [single.means.test_sets.index(name) for name in sets]
+        measured = [i for i, part in enumerate(found_parts) if np.all(np.isfinite(part.mean[at]))]
+        names, parts, limits = (
+            [everyone[i] for i in measured],
+            [found_parts[i] for i in measured],
+            every_limit[measured],
+        )
         values = np.array([part.mean[at] for part in parts])
-        if not np.all(np.isfinite(values)) or not np.all(values.max(0) > 0):
+        if not measured or limits.sum() < n_train or not np.all(values.max(0) > 0):
             continue
         levels = values.max(0) if objective == WORST else np.ones(1)
         alone = np.where(limits >= n_train, (values / levels).min(1), -np.inf)
@@ -196,7 +203,7 @@ def describe_best(best: pd.DataFrame, robust: pd.DataFrame) -> list[str]:
     """Sentences: the most robust source per shift, then the best mixture per objective over the overlaps."""
     sentences = [
         f"Robustness (d' ratio) on {row['shift']}: {row['source']} alone, {row['ratio']:.3f} [{row['ratio_low']:.3f}, "
-        f"{row['ratio_high']:.3f}]; by Theorem 2 no mixture exceeds its most robust source."
+        f"{row['ratio_high']:.3f}]; by Theorem 2 no mixture of the sources measured there exceeds the most robust of them."
         + (
             f" Ahead of {row['runner_up']} with probability {row['probability']:.0%}."
             if row["runner_up"]

@@ -159,6 +159,8 @@ def forecast_mixtures(
             accuracies[accuracies["kind"] == "single"], reference, links=("dprime",), fits=("line",)
         )
     }
+    if sizes and min(sizes) < 1:
+        raise DataError(f"n = {min(sizes)}: a mixture has at least 1 sample")
     asked = list(sizes) or common_sizes(single)
     rows = []
     for n in asked:
@@ -193,11 +195,7 @@ def forecast_mixtures(
                          *ends, interpolated)
                     )  # fmt: skip
     if not rows:
-        has = "; ".join(f"{name} {', '.join(map(str, single.sizes(name)))}" for name in single.names)
-        raise DataError(
-            f"no mixture can be forecast at n = {', '.join(map(str, asked)) or 'any size'}: its sources need models at that "
-            f"size or on both sides of it, with accuracies above chance. Sizes: {has}"
-        )
+        raise DataError(_no_forecast(accuracies, single, asked))
     table = pd.DataFrame(rows, columns=[name for name in FORECAST_COLUMNS if not name.startswith("accuracy")])
     of_shift = table["shift"].map(classes).to_numpy(int)
     table["accuracy_ref"] = np.asarray(
@@ -207,6 +205,17 @@ def forecast_mixtures(
         values = table[f"dprime_shift{end}"].to_numpy(float)
         table[f"accuracy_shift{end}"] = np.asarray(dprime_inverse(values, of_shift))
     return table[list(FORECAST_COLUMNS)]
+
+
+def _no_forecast(accuracies: pd.DataFrame, single: SingleSources, asked: Sequence[int]) -> str:
+    from empirical.forecast_gaps import forecast_gaps
+
+    if not asked:
+        has = "; ".join(f"{name} {', '.join(f'{n:,}' for n in single.sizes(name))}" for name in single.names)
+        return f"no mixture can be forecast: no two sources have models of one size (they have n = {has})"
+    sets = shifts(accuracies, single.reference)
+    gaps = [line for n in asked for line in forecast_gaps(accuracies, single, n, sets)]
+    return f"no mixture can be forecast at n = {', '.join(f'{n:,}' for n in asked)}: {'; '.join(dict.fromkeys(gaps))}"
 
 
 def _forecast(

@@ -20,6 +20,8 @@ from empirical.errors import StudyError
 Kind = Literal["single", "input_mixing", "output_mixing", "filtered"]
 Shares = tuple[tuple[str, float], ...]
 """Sources with their shares, in the order in which they are written."""
+_EXACT, _ROUNDED = 1e-6, 1e-3
+"""How far from 1 shares may sum: as they are, and as text, where digits are rounded away."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,9 @@ def check_shares(shares: Shares, sources: Sequence[str]) -> None:
     if len(set(names)) != len(names):
         raise StudyError(f"mixture {format_shares(shares)} names a source twice")
     total = sum(share for _, share in shares)
-    if abs(total - 1) > 1e-6:
+    if not names:
+        raise StudyError("a mixture without a source: name at least one")
+    if abs(total - 1) > _EXACT:
         raise StudyError(f"shares of mixture {format_shares(shares)} sum to {total:.6g}; they must sum to 1")
 
 
@@ -181,7 +185,10 @@ def format_shares(shares: Shares) -> str:
 
 
 def parse_shares(text: str) -> Shares:
-    """Inverse of `format_shares`, for the command line: `stock:0.2+snapshots:0.8`, or a bare name for one source."""
+    """Inverse of `format_shares`, for the command line: `stock:0.2+snapshots:0.8`, or a bare name for one source.
+
+    Shares rounded as tables write them (0.333333 three times, a sum within 0.001 of 1) are divided by their sum.
+    """
     if text and ":" not in text and "+" not in text:
         return ((text.strip(), 1.0),)
     parts = []
@@ -193,6 +200,9 @@ def parse_shares(text: str) -> Shares:
             raise StudyError(
                 f"mixture {text!r}: expected SOURCE:SHARE+SOURCE:SHARE, for example stock:0.5+snapshots:0.5"
             ) from None
+    total = sum(share for _, share in parts)
+    if _EXACT < abs(total - 1) <= _ROUNDED:
+        return tuple((source, share / total) for source, share in parts)
     return tuple(parts)
 
 

@@ -7,7 +7,6 @@ other formats and several files at once. `TEST_SETS` holds each test set's own n
 """
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from empirical.csv_cells import read_csv_cells
 from empirical.errors import DataError
 from theory.counts import clopper_pearson
 from theory.links import dprime, probit
@@ -118,21 +118,6 @@ def read_published(
     return assemble(read_rows(Path(path), columns, percent), str(path))
 
 
-def read_csv_cells(path: Path) -> pd.DataFrame:
-    """A CSV file as text cells; raises DataError for a file that is no such thing, or has rows longer than its header."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # index_col: pandas would otherwise take the first cell of longer rows for an index and shift the others.
-            return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-    except pd.errors.ParserWarning as error:
-        raise DataError(
-            f"{path}: a row has more cells than the header; quote cells that hold a comma"
-        ) from error
-    except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: cannot be read as a CSV file ({error})") from error
-
-
 def read_rows(path: Path, columns: Mapping[str, str] | None = None, percent: bool = False) -> pd.DataFrame:
     """The rows of `read_published` before any is left out: model, pretrained and a fraction (or nan) per test set found."""
     table = read_csv_cells(path)
@@ -177,11 +162,11 @@ def _accuracies(cells: pd.Series, path: Path, column: str, percent: bool) -> np.
     """One column as fractions; empty cells become nan, everything else must be a number in range."""
     top = 100.0 if percent else 1.0
     values = np.full(len(cells), np.nan)
-    for i, cell in enumerate(cells):
+    for i, (line, cell) in enumerate(cells.items()):
         text = cell.strip()
         if text == "" or text.lower() in {"nan", "na", "none", "-"}:
             continue
-        where = f"{path}, row {i + 2}, column {column!r}"  # the header is row 1
+        where = f"{path}, row {line}, column {column!r}"
         try:
             value = float(text)
         except ValueError:

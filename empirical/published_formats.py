@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from empirical.csv_cells import read_csv_cells
 from empirical.errors import DataError
-from empirical.published import KNOWN_SETS, PublishedTable, assemble, read_csv_cells, read_rows
+from empirical.published import KNOWN_SETS, PublishedTable, assemble, read_rows
 from empirical.published_long import (
     MODEL_KEYS,
     TASK_KEYS,
@@ -151,8 +152,8 @@ def _read_one(
             f"{', '.join(map(str, table.columns))}"
         )
     objects = [
-        (f"row {i + 2}", {**row, "metrics": {"acc1": row["acc1"].strip()}})
-        for i, row in enumerate(table.to_dict(orient="records"))
+        (f"row {line}", {**row, "metrics": {"acc1": row["acc1"].strip()}})
+        for line, row in zip(table.index, table.to_dict(orient="records"), strict=True)
     ]
     return from_clip_benchmark(objects, path)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from empirical.csv_cells import read_csv_cells
 from empirical.errors import DataError
-from empirical.published import read_csv_cells
 from empirical.tables import ACCURACY_COLUMNS
 from theory.counts import clopper_pearson
 from theory.links import dprime, probit
@@ -27,12 +27,16 @@ def read_single_source(path: str | Path, percent: bool = False) -> pd.DataFrame:
 
     n is the number of training samples (or of samples seen: whatever sizes mixtures are compared at), classes and images those
     of the test set, accuracy a fraction (or in percent, with `percent`). num_correct = round(accuracy images). Without a seed
-    column, rows that repeat source, n and test set count as further seeds, in their order.
+    column, rows that repeat source, n and test set count as further seeds, in their order. Column names may be in capitals.
 
-    Raises DataError naming file, row and value: a missing column, no row, a number out of range, a name with '+' or ':' (they
-    write mixtures), a test set whose classes differ between rows, or a model that is there twice.
+    Raises DataError naming file, row (its line in the file) and value: a missing column, no row, a number out of range, a name
+    with '+' or ':' (they write mixtures), a test set whose classes differ between rows, a model that is there twice, seeds of a
+    source and size of which some lack a test set that others have, or fractions that are called percent.
     """
-    table = read_csv_cells(Path(path))
+    table = read_csv_cells(Path(path)).rename(columns=lambda name: str(name).strip().lower())
+    doubled = table.columns[table.columns.duplicated()]
+    if len(doubled):
+        raise DataError(f"{path}: two columns are called {doubled[0]!r}")
     if {"kind", "sources", "n_train"} <= set(table.columns):
         absent = [name for name in _STUDY.values() if name not in table.columns]
         if absent:
@@ -58,12 +62,18 @@ def read_single_source(path: str | Path, percent: bool = False) -> pd.DataFrame:
             "accuracy": [
                 _number(path, i, "accuracy", cell, 0.0, top) / top for i, cell in table["accuracy"].items()
             ],
-        }
+        },
+        index=table.index,
     )
+    if percent and (parsed["accuracy"] <= 0.01).all():
+        raise DataError(
+            f"{path}: no accuracy is above 1 percent; are these fractions? Then leave --percent out"
+        )
     keys = ["sources", "n_train", "test_set"]
     if "seed" in table:
         parsed["seed"] = [_whole(path, i, "seed", cell, 0.0) for i, cell in table["seed"].items()]
     else:
+        _check_repeats(path, parsed)
         parsed["seed"] = parsed.groupby(keys).cumcount()
     twice = parsed.duplicated([*keys, "seed"])
     if twice.any():
@@ -72,6 +82,8 @@ def read_single_source(path: str | Path, percent: bool = False) -> pd.DataFrame:
             f"{path}: {row['sources']} with n = {row['n_train']} and seed {row['seed']} is there twice on {row['test_set']}; "
             "give each model a seed of its own"
         )
+    if "seed" in table:
+        _check_seeds(path, parsed)
     _check_test_sets(path, parsed)
     return _tidy(parsed)
 
@@ -93,7 +105,47 @@ def _tidy(parsed: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
     table["probit"] = np.asarray(probit(table["accuracy"].to_numpy()))
     table["dprime"] = np.asarray(dprime(table["accuracy"].to_numpy(), table["num_classes"].to_numpy()))
-    return table[list(ACCURACY_COLUMNS)]
+    return table[list(ACCURACY_COLUMNS)].reset_index(drop=True)
+
+
+def _check_repeats(path: str | Path, parsed: pd.DataFrame) -> None:
+    """Without a seed column: as many rows of a source and size on each test set, and no model pasted twice."""
+    for (source, n), part in parsed.groupby(["sources", "n_train"], sort=False):
+        counts = part["test_set"].value_counts(sort=False)
+        if counts.nunique() > 1:
+            most, least = counts.idxmax(), counts.idxmin()
+            lines = part.index[part["test_set"] == most]
+            raise DataError(
+                f"{path}: {source}, n = {n:,}: {counts[most]} rows on {most} (rows {_listed(lines)}), {counts[least]} on {least}"
+                ": a row twice, or one missing? Seeds without a seed column need a row each on every test set"
+            )
+        models = part.assign(seed=part.groupby("test_set").cumcount()).groupby("seed")
+        seen: dict[tuple, pd.Index] = {}
+        for _, model in models:
+            numbers = tuple(sorted(zip(model["test_set"], model["accuracy"], strict=True)))
+            if numbers in seen:
+                raise DataError(
+                    f"{path}: {source}, n = {n:,}: rows {_listed(model.index)} repeat rows {_listed(seen[numbers])} with equal "
+                    "accuracies: pasted twice? Remove them, or give a seed column if they are models of their own"
+                )
+            seen[numbers] = model.index
+
+
+def _check_seeds(path: str | Path, parsed: pd.DataFrame) -> None:
+    for (source, n), part in parsed.groupby(["sources", "n_train"], sort=False):
+        has = part.groupby("seed")["test_set"].agg(set)
+        everything = set[str]().union(*has)
+        for seed, names in has.items():
+            if lacking := sorted(everything - names):
+                other = next(other for other, theirs in has.items() if lacking[0] in theirs)
+                raise DataError(
+                    f"{path}: {source}, n = {n:,}, seed {seed}: no row on {lacking[0]}, which seed {other} has; add it, or take "
+                    "this seed out"
+                )
+
+
+def _listed(lines: pd.Index) -> str:
+    return ", ".join(map(str, lines))
 
 
 def _check_test_sets(path: str | Path, parsed: pd.DataFrame) -> None:
@@ -110,7 +162,7 @@ def _check_test_sets(path: str | Path, parsed: pd.DataFrame) -> None:
 
 
 def _where(path: str | Path, index: object, column: str) -> str:
-    return f"{path}, row {int(str(index)) + 2}, column {column!r}"  # the header is row 1
+    return f"{path}, row {index}, column {column!r}"
 
 
 def _name(path: str | Path, index: object, column: str, cell: str) -> str:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from empirical.csv_cells import read_csv_cells
 from empirical.errors import DataError
-from empirical.published import read_csv_cells
 
 TESTBED = "imagenet-testbed: "
 """Start of `pretrained` in rows that come from imagenet-testbed's table; the family follows."""
@@ -77,7 +77,7 @@ def read_families(path: str | Path) -> dict[str, str]:
                 f"{', '.join(map(str, table.columns))}"
             )
     families: dict[str, str] = {}
-    for number, (model, family) in enumerate(zip(table["model"], table["family"], strict=True), 2):
+    for number, model, family in zip(table.index, table["model"], table["family"], strict=True):
         model, family = model.strip(), family.strip()
         if not model or not family:
             raise DataError(f"{path}, row {number}: model and family must both be given")

@@ -78,6 +78,8 @@ def run(arguments: Arguments) -> int:
     out, tables = arguments.out, report.tables
     for name, table in tables.items():
         write_table(table, out / name)
+    if "trends.csv" not in tables:
+        (out / "trends.csv").unlink(missing_ok=True)  # an earlier table's
     write_text(out / "summary.txt", report.summary + "\n")
     rule = pick_rule(tables["predictions.csv"])
     figure = draw_mixture_forecast(

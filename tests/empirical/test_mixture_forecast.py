@@ -102,7 +102,8 @@ def test_sizes_between_are_interpolated_as_power_laws_and_none_beyond():
     marked = forecast.groupby("n_train")["interpolated"].any()
     assert marked.to_dict() == {100: False, 400: True, 1600: False}
     with pytest.raises(
-        DataError, match=r"no mixture can be forecast at n = 3000.*Sizes: a 100, 400, 1600; b 100, 1600"
+        DataError,
+        match=r"forecast at n = 3,000: a: left out, for it has no model of .*\(n = 100, 400, 1,600\); b: ",
     ):
         forecast_mixtures(table, [{"a": 0.5, "b": 0.5}], [3000])
 

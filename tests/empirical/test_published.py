@@ -214,10 +214,10 @@ def test_rows_longer_than_the_header_are_refused_not_shifted(tmp_path):
 
 
 def test_a_file_that_is_no_table(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         read_published(tmp_path / "absent.csv")
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="the file is empty"):
         read_published(tmp_path / "empty.csv")
 
 

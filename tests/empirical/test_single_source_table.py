@@ -41,7 +41,8 @@ def test_rows_become_tidy_accuracies(tmp_path):
 
 def test_repeated_rows_are_seeds_and_percent_is_said(tmp_path):
     rows = GOOD.splitlines()
-    again = read_single_source(put(tmp_path, "\n".join([*rows, *rows[1:]])))
+    seeds = [row[:-1] + "5" for row in rows[1:]]
+    again = read_single_source(put(tmp_path, "\n".join([*rows, *seeds])))
     assert again.groupby(["sources", "test_set"])["seed"].apply(list).tolist() == 4 * [[0, 1]]
     percent = read_single_source(put(tmp_path, f"{HEADER}\na,10,r,5,100,40\na,10,s,5,100,20\n"), percent=True)
     assert percent["accuracy"].tolist() == [0.4, 0.2]
@@ -91,6 +92,60 @@ def test_a_model_that_is_there_twice(tmp_path):
         read_single_source(put(tmp_path, text))
     with pytest.raises(DataError, match="no row"):
         read_single_source(put(tmp_path, HEADER + "\n"))
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (
+            ["yfcc,1000000,sketch,1000,50889,0.0433"],
+            r"yfcc, n = 1,000,000: 2 rows on sketch \(rows 3, 6\), 1 on imagenet: a row twice, or one missing\?",
+        ),
+        (
+            [
+                "yfcc,1000000,sketch,1000,50889,0.0433",
+                "yfcc,1000000,imagenet,1000,50000,0.1712",
+            ],
+            "rows 6, 7 repeat rows 2, 3 with equal accuracies: pasted twice",
+        ),
+    ],
+)
+def test_rows_that_are_no_seeds_are_refused(tmp_path, further, message):
+    """Numbered as seeds, they would take the source out of every forecast, or make its interval too short."""
+    with pytest.raises(DataError, match=message):
+        read_single_source(put(tmp_path, GOOD + "\n".join(further)))
+
+
+def test_a_seed_without_one_of_the_test_sets_is_named(tmp_path):
+    rows = [f"{HEADER},seed", *(f"{row},0" for row in GOOD.splitlines()[1:])]
+    with pytest.raises(DataError, match="yfcc, n = 1,000,000, seed 1: no row on imagenet, which seed 0 has"):
+        read_single_source(put(tmp_path, "\n".join([*rows, "yfcc,1000000,sketch,1000,50889,0.05,1"])))
+
+
+def test_fractions_called_percent(tmp_path):
+    with pytest.raises(DataError, match="are these fractions"):
+        read_single_source(put(tmp_path, GOOD), percent=True)
+
+
+def test_capitals_and_spaces_in_the_header_and_blank_lines(tmp_path):
+    rows = [line.replace(",", " , ") for line in GOOD.splitlines()]
+    text = "\n" + "\n\n".join([rows[0].title(), *rows[1:]])
+    assert read_single_source(put(tmp_path, text)).equals(read_single_source(put(tmp_path / "..", GOOD)))
+    with pytest.raises(DataError, match="row 6, column 'accuracy'"):
+        read_single_source(put(tmp_path, text.replace("0.0433", "x")))
+
+
+@pytest.mark.parametrize(("separator", "words"), [(";", "';'"), ("\t", "tabs")])
+def test_other_separators_are_recognised(tmp_path, separator, words):
+    with pytest.raises(DataError, match=f"separated by {words}; save it with commas"):
+        read_single_source(put(tmp_path, GOOD.replace(",", separator)))
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(DataError, match="is a folder"):
+        read_single_source(tmp_path)
+    with pytest.raises(DataError, match="no such file"):
+        read_single_source(tmp_path / "absent.csv")
 
 
 CELLS = st.one_of(

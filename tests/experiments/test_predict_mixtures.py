@@ -7,6 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from empirical.errors import DataError
+from empirical.forecast_report import forecast_report
+from empirical.single_source_table import read_single_source
 from experiments.predict_mixtures import Arguments, _worth_training, main
 
 ROOT = Path(__file__).parents[2]
@@ -50,11 +53,12 @@ def test_a_table_becomes_predictions_a_best_mixture_and_a_figure(tmp_path):
         "predict_mixtures.png",
         "predict_mixtures.pdf",
         "most_robust.csv",
-        "trends.csv",
         "summary.txt",
     ):
         assert (tmp_path / "out" / name).stat().st_size > 50
     assert "laion alone" in done.stdout
+    assert not (tmp_path / "out" / "trends.csv").exists()
+    assert "No trends.csv: no source has the three models that a line needs." in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("Next: ")
 
 
@@ -75,6 +79,24 @@ def test_the_next_command_trains_a_mixture(sources, mixture, why):
     assert why in words
 
 
+def test_a_source_without_a_model_on_a_test_set_is_said_to_be_left_out(tmp_path):
+    """It might have been the most robust one: the words claim no more than was measured."""
+    third = ["wit,1000000,imagenet,1000,50000,0.15", "wit,1000000,rendition,1000,50000,0.09"]
+    rest = [f"{name},1000000,rendition,1000,50000,0.08" for name in ("yfcc", "laion")]
+    (tmp_path / "a.csv").write_text("\n".join([TABLE.strip(), *third, *rest]))
+    report = forecast_report(read_single_source(tmp_path / "a.csv"), "imagenet", sizes=[1_000_000])
+    assert "n = 1,000,000, wit: left out on sketch, for it has no model on sketch." in report.summary
+    assert "no mixture of the sources measured there exceeds the most robust of them" in report.summary
+    best = report.tables["best_mixtures.csv"].set_index("objective")["sources"]
+    assert not best["sketch"].str.contains("wit").any()
+    assert best["rendition"].str.contains("wit").any()
+    (tmp_path / "a.csv").write_text(TABLE.replace("0.1002", "1.0"))
+    with pytest.raises(
+        DataError, match=r"laion: left out on sketch, for it has accuracy 1 \(an infinite d'\)"
+    ):
+        forecast_report(read_single_source(tmp_path / "a.csv"), "imagenet", sizes=[1_000_000])
+
+
 def test_a_folder_that_cannot_be_written_to_is_one_clear_line(tmp_path, capsys):
     (tmp_path / "a.csv").write_text(TABLE)
     assert main(Arguments(tmp_path / "a.csv", out=tmp_path / "a.csv" / "out")) == 2
@@ -85,13 +107,14 @@ def test_a_folder_that_cannot_be_written_to_is_one_clear_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.csv"], "absent.csv: cannot be read"),
+        (["absent.csv"], "absent.csv: no such file"),
         (
             ["a.csv", "--reference", "cifar"],
             "no accuracy on the reference test set 'cifar'; the table has imagenet, sketch",
         ),
         (["a.csv", "--budget", "yfcc"], "write --budget SOURCE=SAMPLES"),
-        (["a.csv", "--n", "9000000"], "no mixture can be forecast at n = 9000000"),
+        (["a.csv", "--n", "9000000"], "n = 9,000,000: yfcc: left out, for it has no model of"),
+        (["a.csv", "--n", "0"], "n = 0: a mixture has at least 1 sample"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
