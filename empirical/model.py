@@ -52,19 +52,37 @@ def load_config(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         raise DataError(f"{path} is not a JSON file: {error}") from error
     if isinstance(config, dict) and "model_cfg" in config:
         config = config["model_cfg"]
+    return _checked(config, str(path))
+
+
+def _checked(config: Any, source: str) -> dict[str, Any]:
+    """A config that open_clip may build without asking the network for anything; raises DataError, which names `source`."""
     missing = [key for key in _REQUIRED if not isinstance(config, dict) or key not in config]
     if missing:
-        raise DataError(f"{path} is not an open_clip model config: it has no {', '.join(missing)}")
+        raise DataError(f"{source} is not an open_clip model config: it has no {', '.join(missing)}")
+    for key in ("vision_cfg", "text_cfg"):
+        if not isinstance(config[key], dict):
+            raise DataError(
+                f"{source} is not an open_clip model config: {key} is {config[key]!r}, not an object"
+            )
     if config["text_cfg"].get("hf_model_name") or "multimodal_cfg" in config:
         raise DataError(
-            f"{path} asks for a Hugging Face text tower or a generative decoder; "
+            f"{source} asks for a Hugging Face text tower or a generative decoder; "
             "only models trained from scratch with the contrastive loss are supported: use a config without them"
         )
-    if "timm_model_name" in config["vision_cfg"]:
+    tower = config["vision_cfg"].get("timm_model_name")
+    if tower is not None:
+        if not isinstance(tower, str) or ":" in tower:  # timm would fetch hf-hub:OWNER/NAME
+            raise DataError(
+                f"{source}: vision_cfg.timm_model_name is {tower!r}: use the name of an architecture of timm"
+            )
         config["vision_cfg"]["timm_model_pretrained"] = (
             False  # a study trains from scratch and reads no network
         )
-    image_size(config)
+    try:
+        image_size(config)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
     return config
 
 
@@ -141,7 +159,9 @@ def build_model(config: Mapping[str, Any], tokenizer: Tokenizer, seed: int) -> C
     with private_random_stream(seed):
         try:
             model = model_class(**arguments)
-        except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        except (
+            TypeError, AssertionError, RuntimeError, ValueError, AttributeError, LookupError, ArithmeticError,
+        ) as error:  # fmt: skip
             raise DataError(
                 f"open_clip cannot build a model from this config: {error}. Config: {config}"
             ) from error
@@ -271,6 +291,13 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ClipModel, Tokenizer]:
         raise DataError(
             f"{path} does not say which model its weights belong to: build the model with build_model and use load_weights"
         )
-    tokenizer = tokenizers.from_json(metadata["tokenizer"])
-    model = build_model(json.loads(metadata["config"]), tokenizer, seed=0)
+    try:
+        tokenizer = tokenizers.from_json(metadata["tokenizer"])
+        config = _checked(json.loads(metadata["config"]), "the header's config")
+        model = build_model(config, tokenizer, seed=0)
+    except (ValueError, RecursionError, DataError) as error:
+        raise DataError(
+            f"{path}: its header does not describe a model that can be built: {error}; copy the file again, or, if it was "
+            "made elsewhere, give the config of its model"
+        ) from error
     return load_weights(model, path), tokenizer

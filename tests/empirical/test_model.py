@@ -7,6 +7,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_clip import TOKENIZER, random_pairs, same_weights, small_model
 
 from empirical.errors import DataError, StudyError
@@ -99,7 +100,9 @@ def test_bad_configs_get_a_clear_message(tmp_path: Path) -> None:
         ("[1]", "no embed_dim, vision_cfg, text_cfg"),
         ('{"embed_dim": 4, "vision_cfg": {}}', "no text_cfg"),
         (json.dumps({**good, "text_cfg": {"hf_model_name": "x"}}), "Hugging Face"),
-        (json.dumps({**good, "vision_cfg": {"image_size": [32, 48]}}), "image_size"),
+        (json.dumps({**good, "text_cfg": None}), "text_cfg is None, not an object"),
+        (json.dumps({**good, "vision_cfg": {"image_size": [32, 48]}}), "broken.json: vision_cfg.image_size"),
+        (json.dumps({**good, "vision_cfg": {"timm_model_name": "hf-hub:a/b"}}), "name of an architecture"),
     ):
         path.write_text(content, encoding="utf-8")
         with pytest.raises(DataError, match=message):
@@ -183,6 +186,29 @@ def test_weight_files_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Mo
         load_model(other)
     with pytest.raises(DataError, match="not a readable safetensors"):
         load_model(tmp_path / "broken.safetensors")
+
+
+def test_headers_that_describe_no_model_are_named_and_never_ask_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(host: object, *_: object, **__: object) -> None:
+        raise AssertionError(f"asked for {host}")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    good, tokenizer, path = load_config("conv_tower"), TOKENIZER.to_json(), tmp_path / "model.safetensors"
+    pretrained = {"timm_model_name": "resnet18", "timm_model_pretrained": True, "image_size": 32}
+    for config, words, message in (
+        ("{not json", tokenizer, "its header does not describe a model.*property name"),
+        ("[]", tokenizer, "it has no embed_dim"),
+        ('{"embed_dim": 64}', tokenizer, "it has no vision_cfg, text_cfg"),
+        (json.dumps({**good, "vision_cfg": {"layers": "many"}}), tokenizer, "cannot build"),
+        (json.dumps({**good, "text_cfg": {"hf_model_name": "roberta-base"}}), tokenizer, "Hugging Face"),
+        (json.dumps(good), "{bad", "not a tokenizer's JSON"),
+        (json.dumps({**good, "vision_cfg": pretrained}), tokenizer, "another model"),
+    ):
+        save_file({"a": torch.zeros(1)}, path, metadata={"config": config, "tokenizer": words})
+        with pytest.raises(DataError, match=f"model.safetensors.*{message}"):
+            load_model(path)
 
 
 def test_evaluating_restores_the_mode() -> None:
