@@ -133,6 +133,7 @@ def _carry_out(
                 _note_failure(folder, outcome, progress)
                 continue
             failure_path(folder, name).unlink(missing_ok=True)
+            failures.pop(name, None)  # it failed, or could not be tried, before the designs were made
             if name.startswith("data/"):
                 progress.data_ready(name, outcome.value)
                 continue
