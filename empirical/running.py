@@ -4,6 +4,7 @@
 where the file system has locks, from any machine.
 """
 
+import errno
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from empirical.records import fingerprint
 from empirical.task_graph import Task
@@ -90,8 +91,8 @@ def running_tasks(folder: Path) -> dict[str, RunningTask]:
     found = {}
     for path in sorted((folder / "running").glob("*.json")):
         try:
-            with open(path, encoding="utf-8") as file:
-                if not _is_held(file):
+            with _opened(path) as file:
+                if not _is_held(file, exclusively=True):
                     continue
                 mark = json.loads(file.read())
             task = RunningTask(mark["task"], mark["host"], mark["process"], mark["started"], mark["job"])
@@ -101,11 +102,22 @@ def running_tasks(folder: Path) -> dict[str, RunningTask]:
     return found
 
 
-def _is_held(file: Any) -> bool:
+def _opened(path: Path) -> TextIO:
+    """For reading; for writing as well where that is allowed, without which NFS gives no exclusive lock."""
+    try:
+        return open(path, "r+", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return open(path, encoding="utf-8")
+
+
+def _is_held(file: TextIO, *, exclusively: bool) -> bool:
+    """Whether another process holds a lock that ours, exclusive or shared, would disturb."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:  # a file system without locks cannot tell
@@ -118,7 +130,7 @@ def is_running(folder: Path) -> bool:
     """Whether a study is running in `folder` right now (or, without file locks, whether one may be)."""
     try:
         with open(folder / ".lock", encoding="utf-8") as file:
-            return _is_held(file)
+            return _is_held(file, exclusively=False)  # a study holds its folder exclusively
     except FileNotFoundError:
         return False
     except PermissionError:  # somebody else's study, readable only

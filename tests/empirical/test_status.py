@@ -1,10 +1,12 @@
 """What `study_status.py` says: states of runs, marks of workers that live or died, time left."""
 
+import errno
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pytest
@@ -135,6 +137,32 @@ def test_a_study_that_runs_is_seen_and_not_disturbed(tmp_path: Path) -> None:
     assert not is_running(tmp_path)
     with exclusive(tmp_path):
         pass
+
+
+@pytest.fixture
+def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks as Linux gives them over NFS: an exclusive one needs a file open for writing (flock(2))."""
+    fcntl = pytest.importorskip("fcntl")
+    flock = fcntl.flock
+
+    def over_nfs(file: int | IO[str], operation: int) -> None:
+        number = file if isinstance(file, int) else file.fileno()
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(number, operation)
+
+    monkeypatch.setattr(fcntl, "flock", over_nfs)
+
+
+@pytest.mark.usefixtures("nfs_locks")
+def test_what_ended_is_not_said_to_run_on_nfs(tmp_path: Path) -> None:
+    with exclusive(tmp_path):
+        assert is_running(tmp_path)
+    assert not is_running(tmp_path)
+    mark = Mark(tmp_path, "a")
+    assert running_tasks(tmp_path).keys() == {"a"}
+    mark._file.close()  # as after kill -9: the file stays, the lock is gone
+    assert not running_tasks(tmp_path)
 
 
 def test_the_command(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
