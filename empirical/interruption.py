@@ -86,6 +86,12 @@ class StopSignals:
             if not self.asked:
                 self._restore()
 
+    def let_act(self) -> None:
+        """Nothing is left to stop for a signal that was noted: handlers come back, and it does now what it would have done."""
+        self._restore()
+        if self.asked:
+            signal.raise_signal(self.asked)
+
     def _note(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if not self.asked:

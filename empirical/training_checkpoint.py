@@ -146,7 +146,11 @@ def continue_training(
                 try:
                     next(loop)  # a step, or the end of an epoch
                 except StopIteration as end:
-                    answer()
+                    if stop and (asked := answer()):  # while the last checkpoint was written
+                        stop.asked = asked
+                        raise Interrupted(asked, _where(trainer, checkpoint)) from None
+                    if stop:
+                        stop.let_act()
                     return end.value
                 asked = answer()
                 if on_step is not None and trainer.steps_done > told:

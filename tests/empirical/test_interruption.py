@@ -57,6 +57,20 @@ def test_without_a_signal_handlers_come_back_at_once(handlers: dict[int, Any]) -
             assert {each: signal.getsignal(each) for each in SIGNALS} == handlers
 
 
+def test_a_signal_that_nothing_stopped_for_acts_afterwards(handlers: dict[int, Any]) -> None:
+    heard = []
+    signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    with StopSignals() as stop:
+        with stop.noted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not heard
+            stop.let_act()
+            assert heard == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(heard) == 2
+    assert signal.getsignal(signal.SIGINT) == handlers[signal.SIGINT]
+
+
 def test_ignored_signals_stay_ignored() -> None:
     """nohup ignores SIGHUP, and a shell without job control SIGINT for what it starts in the background."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -161,6 +175,21 @@ def test_a_signal_to_one_process_of_a_group_stops_all_at_the_same_step(data: Pat
     assert status == 0, said
     assert "goes on after step 4 of epoch 1" in said
     same_results(out, tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["alone", "torchrun"])
+def test_a_signal_while_the_last_checkpoint_is_written_is_obeyed(
+    data: Path, tmp_path: Path, launcher: tuple[str, ...]
+) -> None:
+    """In a group, as in the test above, the first process alone gets it."""
+    short = command(data, tmp_path / "out", samples=24, epochs=1)
+    status, said = run(short, launcher, kill_at="SIGTERM@renamed out/checkpoint.pt")
+    assert status == (1 if launcher else 143), said
+    assert "stopped by SIGTERM after step 3 of 3, which" in stopped_line(said)
+    assert "exitcode  : 143" in said or not launcher
+    status, said = run_here(short)
+    assert status == 0, said
+    assert "trained to the end, its results are written" in said
 
 
 def stop_when_trained_a_little(process: subprocess.Popen[str], out: Path, number: int) -> str:
