@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 from synthetic_accuracies import synthetic_study
 
 from empirical.prediction import PREDICTION_COLUMNS, RULES, predict_mixtures
@@ -101,6 +102,52 @@ def test_empty_predictions_are_left_out_of_both_sides_of_a_comparison():
     )
     assert row["num_predictions"] == 4
     assert row["difference_to_interpolated"] == pytest.approx(lines - baseline)
+
+
+def test_noise_floor_is_the_root_of_the_mean_variance():
+    predictions = hand_made(ERRORS)
+    stderr = dict(zip(predictions["sources"].unique(), [0.01, 0.02, 0.03, 0.05, 0.08, 0.13], strict=True))
+    predictions["difference_stderr"] = predictions["sources"].map(stderr)
+    gone = (predictions["rule"] == "lines") & (predictions["sources"] == "a5:0.5+b:0.5")
+    predictions.loc[gone, "ratio_predicted"] = np.nan
+    scores = score_rules(predictions).query("shift == 'v2'").set_index("rule")
+    assert scores.loc["mediant", "noise_floor"] == pytest.approx(
+        np.sqrt(np.mean(np.square([*stderr.values()])))
+    )
+    assert scores.loc["lines", "noise_floor"] == pytest.approx(
+        np.sqrt(np.mean(np.square([*stderr.values()][:5])))
+    )
+
+
+def test_what_a_baseline_lacks_is_left_out_of_the_rule_too():
+    predictions = hand_made(ERRORS)
+    gone = (predictions["rule"] == "best_source") & predictions["sources"].isin(
+        ["a2:0.5+b:0.5", "a4:0.5+b:0.5"]
+    )
+    predictions.loc[gone, "ratio_predicted"] = np.nan
+    row = score_rules(predictions).query("shift == 'v2'").set_index("rule").loc["quadrature"]
+    both = [0, 1, 3, 5]
+    quadrature, baseline = (
+        np.sqrt(np.mean(np.square(np.array(ERRORS[r])[both]))) for r in ("quadrature", "best_source")
+    )
+    assert quadrature == 0, "its only error is on a mixture that the baseline lacks"
+    assert row["rms"] == pytest.approx(np.sqrt(0.09 / 6))
+    assert row["difference_to_best_source"] == pytest.approx(quadrature - baseline)
+
+
+def test_intervals_end_at_the_central_95_percent():
+    """Three clusters of which one is off by e: the root mean square of a resample is e sqrt(k / 3), k binomial(3, 1/3)."""
+    one_off, one_right = [0.3, 0.0, 0.0], [0.0, 0.3, 0.3]
+    scores = score_rules(hand_made(dict.fromkeys(RULES, one_off) | {"quadrature": one_right}))
+    rows = scores.query("shift == 'v2'").set_index("rule")
+    for k, rule, end in (
+        (binom.ppf(0.975, 3, 1 / 3), "lines", "high"),
+        (binom.ppf(0.025, 3, 2 / 3), "quadrature", "low"),
+    ):
+        assert rows.loc[rule, f"rms_{end}"] == pytest.approx(0.3 * np.sqrt(k / 3))
+    # 4 standard errors of 4000 resamples: neither end lies on a step of the law, and a 90% interval would end elsewhere.
+    step = binom.cdf(2, 3, 1 / 3)
+    assert min(0.975 - step, step - 0.95) > 4 * np.sqrt(step * (1 - step) / 4000)
 
 
 def test_all_shifts_pool_the_shifts():

@@ -233,6 +233,34 @@ def test_second_order_is_needed_and_shrinks_like_one_over_n():
     np.testing.assert_allclose(np.asarray(gaps) * sizes / (gaps[-1] * sizes[-1]), 1.0, atol=0.2)
 
 
+@pytest.mark.parametrize(("num_pool", "threshold"), [(120, 1.28), (60, 0.84), (300, 1.645)])
+def test_the_number_kept_is_random_and_costs_its_share(num_pool, threshold):
+    """A dozen pairs pass, give or take: E 1/N lies (1 - kept share)/(n kept share) above 1/E N."""
+    d, trials, rng = 300, 8000, np.random.default_rng(num_pool)
+    mean, spread, ahead = np.eye(d)[0], np.ones(d), np.ones(d)
+    spread[0], ahead[1] = 1e-4, 0.01  # nearly all length is noise across the signal and the filter
+    pool, target = Pool([Source(mean, spread)], [1.0]), Target(mean, ahead)
+    scores = rng.standard_normal((trials, num_pool))
+    passed = scores >= threshold
+    kept = passed.sum(1)
+    assert kept.min() > 0
+    # Across the filter the pairs know nothing of their score: the mean of those that pass is drawn at once.
+    weights = mean + np.sqrt(spread) * rng.standard_normal((trials, d)) / np.sqrt(kept)[:, None]
+    weights[:, 1] = (scores * passed).sum(1) / kept
+    margins = weights @ mean / np.sqrt(weights**2 @ ahead)
+    share = float(filter_pool(pool, np.eye(d)[1], threshold).kept_share)
+    assert abs(kept.mean() - num_pool * share) < 4.5 * kept.std() / np.sqrt(trials)
+    # Most of a margin's spread is the number kept's, whose expectation is known.
+    margins = margins - np.cov(margins, kept)[0, 1] / kept.var(ddof=1) * (kept - num_pool * share)
+    error = margins.std() / np.sqrt(trials)
+    place = float(filtered_place(pool, np.eye(d)[1], threshold, target, num_pool, second_order=True))
+    assert abs(margins.mean() - place) < 4.5 * error
+    # Where length is noise, the margin grows as sqrt(N): E sqrt(N) falls short by 1/8 of Var N / (E N)^2.
+    assert place / 8 * (1 - share) / (num_pool * share) > 12 * error, (
+        "the test would not notice a fixed number"
+    )
+
+
 def test_factored_moments_equal_dense_ones():
     generator = np.random.default_rng(1)
     factors, scales = generator.standard_normal((D, 3)), np.asarray([0.5, 0.2, -0.01])

@@ -97,6 +97,28 @@ def test_caption_noise_adds_the_covariance_of_all_images():
     )
 
 
+@pytest.mark.parametrize("counts", ["fixed", "random"])
+def test_scores_of_class_means_carry_caption_noise_along_the_classes(counts: ClassCounts):
+    """On an image that is its class's mean all variance is the classifier's, and most of it lies between the classes."""
+    rng = np.random.default_rng(2)
+    k, d, n, trials, noise = 3, 4, 120, 3000, 1.0
+    means = 2 * rng.standard_normal((k, d))
+    source, target = MulticlassSource(means, 0.2), MulticlassTarget(means, 1e-12)
+    captions = Captions(rng.standard_normal((k, 5)), noise=noise)
+    law = zero_shot_score_law(source, captions, target, n, counts)
+    drawn = np.asarray(sample_cross_covariances(KEY, source, captions, n, trials, counts)) * (n - 1) / n
+    scores = np.einsum("jd,bdq,kq->bjk", means, drawn, np.asarray(captions.prompts))
+    centred = scores - scores.mean(0)
+    products = np.einsum("bjk,bjl->bjkl", centred, centred)
+    error = products.std(0) / np.sqrt(trials)
+    # Beyond 1/n: sampled means of classes and captions, of relative order K / n.
+    assert np.all(np.abs(products.mean(0) - law.covariances) < 4.5 * error + 2 * k / n * error.max())
+    between = noise * np.asarray(captions.prompts @ captions.prompts.T) / k
+    facing = np.asarray(source.centred_means) @ means.T
+    added = between * (facing**2).sum(0)[:, None, None] / n
+    assert np.abs(added / error).max() > 12, "the test would not notice its absence"
+
+
 SETTINGS = {
     "clean": ({}, "fixed"),
     "soft": ({"noise": 0.3}, "fixed"),
