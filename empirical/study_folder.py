@@ -27,15 +27,26 @@ class StudyFolder:
         """NAME.csv. Raises StudyError where it is missing or cannot be read."""
         path = self.path / f"{name}.csv"
         if not path.exists():
-            raise StudyError(
-                f"{path}: no such table; a study writes it (python experiments/clip_mixtures.py --out {self.path})"
-            )
+            raise StudyError(f"{path}: no such table; {self.way_to(path.name)}")
         try:
             return pd.read_csv(path)
         except (ValueError, UnicodeDecodeError) as error:
             raise StudyError(
                 f"{path}: not a readable table ({error}); delete it and start the study again"
             ) from error
+
+    def way_to(self, name: str) -> str:
+        """How a missing file of the folder comes about; never a command that would write over what lies there."""
+        if (self.path / "study.json").exists():
+            return (
+                "the study in this folder is not finished, and the command that began it goes on; how far it is: "
+                f"python experiments/study_status.py {self.path}"
+            )
+        if self.path.is_dir() and any(self.path.iterdir()):
+            return (
+                f"this folder holds a study's tables without its runs: copy {name} from where the study ran"
+            )
+        return f"a study writes it: python experiments/clip_mixtures.py --out {self.path}"
 
     def accuracies(self) -> pd.DataFrame:
         """accuracies.csv, its empty texts as empty texts."""

@@ -17,7 +17,7 @@ LARGEST = 8_000_000
 
 
 def part(name: str) -> str:
-    """The text of one of the page's files (theory.js, view.js, style.css, page.html)."""
+    """The text of one of the page's files (theory.js, plots.js, view.js, style.css, page.html)."""
     return (resources.files("empirical.report") / name).read_text(encoding="utf-8")
 
 
@@ -59,6 +59,7 @@ def render_page(payload: Mapping[str, Any], plotly: str) -> str:
         style=part("style.css"),
         plotly=plotly,
         theory=part("theory.js"),
+        plots=part("plots.js"),
         payload=data,
         view=part("view.js"),
     )

@@ -11,19 +11,18 @@ import pandas as pd
 from empirical.errors import StudyError
 from empirical.figures.elements import RULE_STYLE, source_colours
 from empirical.group_tables import dprime_table, ratio_table
-from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
+from empirical.prediction import BASELINES, PREDICTION_COLUMNS, PRIMARY_RULE, RULES, mixture_shares
 from empirical.records import load_records, read_json
 from empirical.report.filters import assumed_filters, measured_pools
 from empirical.robustness import group_labels, shifts
-from theory.links import dprime
+from empirical.scoring import SCORE_COLUMNS
+from empirical.study_folder import StudyFolder
 from theory.plotting import MARKERS
 
-_TABLES = ("accuracies", "trends", "predictions", "scores")
 _PREDICTED = (
     "sources", "shift", "n_train", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
     "ratio_measured_stderr", "inside_range",
 )  # fmt: skip
-_TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
 _SYMBOLS = dict(
     zip(
         MARKERS,
@@ -34,16 +33,18 @@ _SYMBOLS = dict(
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """A study's tables and provenance; raises StudyError naming the missing file and the command that makes it."""
-    made_by = "python experiments/clip_mixtures.py" + (
-        "" if folder == Path("runs/clip_mixtures") else f" --out {folder}"
-    )
-    for name in (*(f"{table}.csv" for table in _TABLES), "provenance.json"):
-        if not (folder / name).exists():
-            raise StudyError(
-                f"{folder / name}: not there, so this is no finished study; make it with: {made_by}"
-            )
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in _TABLES}
+    """A study's tables and provenance; predictions and scores are empty where no mixture was trained and they are not there.
+
+    Raises StudyError naming the missing file and what makes it.
+    """
+    study = StudyFolder(folder)
+    tables = {name: study.table(name) for name in ("accuracies", "trends")}
+    has_mixtures = (tables["accuracies"]["kind"] == "input_mixing").any()
+    for name, columns in (("predictions", PREDICTION_COLUMNS), ("scores", SCORE_COLUMNS)):
+        there = has_mixtures or (folder / f"{name}.csv").exists()
+        tables[name] = study.table(name) if there else pd.DataFrame(columns=list(columns))
+    if not (folder / "provenance.json").exists():
+        raise StudyError(f"{folder / 'provenance.json'}: not there; {study.way_to('provenance.json')}")
     return {**tables, "provenance": read_json(folder / "provenance.json")}
 
 
@@ -66,7 +67,6 @@ def report_payload(folder: Path) -> dict[str, Any]:
         "reference": reference,
         "shifts": shifts(accuracies, reference),
         "classes": classes,
-        "ticks": {str(k): _ticks(k) for k in sorted(set(classes.values()))},
         "sources": [
             {"name": name, "colour": colours[name], "symbol": _SYMBOLS[MARKERS[i % len(MARKERS)]]}
             for i, name in enumerate(sources)
@@ -104,17 +104,6 @@ def clean(value: Any, digits: int = 7) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value
-
-
-def _ticks(num_classes: int) -> dict[str, list[Any]]:
-    accuracy = np.asarray(_TICKS) / 100
-    from scipy.special import ndtri
-
-    return {
-        "accuracy": [f"{tick:g}%" for tick in _TICKS],
-        "probit": np.asarray(ndtri(accuracy)).round(9).tolist(),
-        "dprime": np.asarray(dprime(accuracy, num_classes)).round(9).tolist(),
-    }
 
 
 def _models(accuracies: pd.DataFrame, folder: Path) -> list[dict[str, Any]]:

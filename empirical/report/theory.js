@@ -49,6 +49,19 @@ const Theory = (() => {
   }
   const probitOfDprime = (dprime, numClasses) => normalQuantile(accuracyOfDprime(dprime, numClasses));
 
+  /* The inverse of A_K by the secant rule on probits, of which d' is nearly a linear function. */
+  function dprimeOfAccuracy(accuracy, numClasses) {
+    if (!(accuracy > 0 && accuracy < 1)) return normalQuantile(accuracy);
+    const error = (d) => probitOfDprime(d, numClasses) - normalQuantile(accuracy);
+    let before = 0, now = 1, errorBefore = error(before);
+    for (let i = 0; i < 40 && Math.abs(now - before) > 1e-11; i++) {
+      const errorNow = error(now);
+      if (errorNow === errorBefore) break;
+      [before, errorBefore, now] = [now, errorNow, now - (errorNow * (now - before)) / (errorNow - errorBefore)];
+    }
+    return now;
+  }
+
   /* A rule's d' ratio and place at any shares, from the sources' own d' (empirical.prediction.predict_ratio).
      dprime: [[reference, shift], ...] per source; lines: [[intercept, slope], ...] for the rule "lines". */
   function predictRatio(rule, shares, dprime, lines) {
@@ -146,8 +159,8 @@ const Theory = (() => {
     return { kept: mean((one) => one.kept), size: mean((one) => one.size), dprime: Object.fromEntries(sets.map((set) => [set, mean((one) => one.dprime[set])])) };
   }
 
-  return { density, upperTail, normalCdf, normalQuantile, hazard, accuracyOfDprime, probitOfDprime, predictRatio, filteredSlope,
-    filteredPool, filteredPools };
+  return { density, upperTail, normalCdf, normalQuantile, hazard, accuracyOfDprime, probitOfDprime, dprimeOfAccuracy, predictRatio,
+    filteredSlope, filteredPool, filteredPools };
 })();
 
 if (typeof module !== "undefined") module.exports = Theory;

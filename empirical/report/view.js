@@ -28,14 +28,18 @@
   const meanOf = (kind, sources, n, heads = "") =>
     data.means.find((m) => m.kind === kind && m.sources === sources && m.n_train === n && m.heads === heads);
   const sizesOf = (name) => data.means.filter((m) => m.kind === "single" && m.sources === name).map((m) => m.n_train);
-  const pairMixtures = (a, b) => data.ratios.filter((r) => r.kind === "input_mixing" &&
-    Object.keys(r.shares).length === 2 && a in r.shares && b in r.shares);
+  const pairMixtures = (a, b) => (a === b ? [] : data.ratios.filter((r) => r.kind === "input_mixing" &&
+    Object.keys(r.shares).length === 2 && a in r.shares && b in r.shares));
 
   function start() {
-    document.title = `${data.title}: mixtures, measured and predicted`;
-    $$("title").textContent = `${words(data.title)}: mixtures, measured and predicted`;
+    const kinds = new Set(data.models.map((m) => m.kind)), hasMixtures = kinds.has("input_mixing");
+    const title = `${hasMixtures ? "mixtures" : "training data"}, measured and predicted`;
+    document.title = `${data.title}: ${title}`;
+    $$("title").textContent = `${words(data.title)}: ${title}`;
     const runs = new Set(data.models.map((m) => m.run)).size;
-    $$("lead").textContent = `${runs} models of ${names.length} sources and their mixtures on ${data.shifts.length} shifts.`;
+    const of = [counted(names.length, "source"), hasMixtures && "their mixtures", kinds.has("filtered") && "filtered pools"].filter(Boolean);
+    $$("lead").textContent = `${counted(runs, "model")} of ${of.join(", ").replace(/, ([^,]*)$/, " and $1")} on ${counted(data.shifts.length, "shift")}.`;
+    document.querySelectorAll("[data-mixtures]").forEach((e) => { e.hidden = (e.dataset.mixtures === "some") !== hasMixtures; });
     fill($$("shift"), data.shifts);
     fill($$("first"), names);
     fill($$("second"), names);
@@ -67,16 +71,24 @@
     fillSizes();
     fillFilters();
     for (const id of ["shift", "link", "size"]) $$(id).addEventListener("change", draw);
-    for (const id of ["first", "second"]) $$(id).addEventListener("change", () => { fillSizes(); draw(); });
+    let pair = [$$("first").value, $$("second").value];
+    for (const id of ["first", "second"]) $$(id).addEventListener("change", () => {
+      // A source does not mix with itself: choosing the other one swaps the two.
+      if ($$("first").value === $$("second").value) [$$("second").value, $$("first").value] = pair;
+      pair = [$$("first").value, $$("second").value];
+      fillSizes();
+      draw();
+    });
     $$("shift").addEventListener("change", fillFilters);
     $$("share").addEventListener("input", moveShare);
     $$("filter").addEventListener("change", drawFilter);
     for (const id of ["threshold", "alignment"]) $$(id).addEventListener("input", drawFilter);
     $$("theme").addEventListener("click", () => {
-      document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+      document.documentElement.dataset.theme = Plots.isDark() ? "light" : "dark";
       draw();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    Plots.printWell(draw);
     draw();
   }
 
@@ -108,31 +120,14 @@
   }
 
   /* --- look ---------------------------------------------------------------------------------------------------- */
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  function isDark() {
-    const theme = document.documentElement.dataset.theme;
-    return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  }
-  function ruleColour(rule) { return isDark() && /^#(222222|A0174B|5B4FC4)$/i.test(rule.colour)
+  const { css, layout, whiskers, intervalWords } = Plots;
+  function ruleColour(rule) { return Plots.isDark() && /^#(222222|A0174B|5B4FC4)$/i.test(rule.colour)
     ? { "#222222": "#f0f0f0", "#A0174B": "#ff7aa8", "#5B4FC4": "#a89cff" }[rule.colour] : rule.colour; }
   const dashes = { mediant: "solid", quadrature: "dashdot", lines: "dash", interpolated: "dot", best_source: "longdash" };
-  function layout(xTitle, yTitle, more = {}) {
-    const narrow = innerWidth < 600;
-    const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--soft"), ticks: "outside", automargin: true };
-    return {
-      paper_bgcolor: css("--paper"), plot_bgcolor: css("--paper"), font: { color: css("--ink"), size: 13 },
-      margin: { l: 60, r: 12, t: 30, b: narrow ? 190 : 120 }, hovermode: "closest", showlegend: true,
-      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", font: { size: narrow ? 11 : 12 }, bgcolor: "rgba(0,0,0,0)" },
-      ...more,
-      xaxis: { ...axis, title: { text: xTitle }, ...(more.xaxis || {}) }, yaxis: { ...axis, title: { text: yTitle }, ...(more.yaxis || {}) },
-    };
-  }
-  function percentAxis(testSet, link) {
-    const ticks = data.ticks[data.classes[testSet]], few = ["1%", "10%", "30%", "50%", "70%", "90%", "99%"];
-    const kept = ticks.accuracy.map((text, i) => i).filter((i) => innerWidth >= 600 || few.includes(ticks.accuracy[i]));
-    return { tickvals: kept.map((i) => ticks[link][i]), ticktext: kept.map((i) => ticks.accuracy[i]) };
-  }
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  /* "0.512 [0.498, 0.526]", or the value alone where it has no interval. */
+  const within = (interval, digits = 3) => fixed(interval[0], digits) + (Plots.isInterval(interval) ? ` [${fixed(interval[1], digits)}, ${fixed(interval[2], digits)}]` : "");
+  const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+  const axisOf = (testSet, link) => Plots.scales[link](data.classes[testSet]);
 
   /* --- mixing -------------------------------------------------------------------------------------------------- */
   function setting() {
@@ -142,7 +137,7 @@
     const pairOf = (m) => [m.dprime[data.reference][0], m.dprime[shift][0]];
     const lines = pair.map((name) => data.lines.find((l) => l.kind === "single" && l.sources === name && l.shift === shift &&
       l.link === "dprime" && l.fit === "line")).map((l) => l && [l.intercept, l.slope]);
-    return { shift, link, n, share, pair, ends, lines, dprime: ends.every(Boolean) ? ends.map(pairOf) : null };
+    return { shift, link, n, share, pair, ends, lines, dprime: pair[0] !== pair[1] && ends.every(Boolean) ? ends.map(pairOf) : null };
   }
   function place(dprime, testSet, link) {
     return link === "dprime" ? dprime : Theory.probitOfDprime(dprime, data.classes[testSet]);
@@ -199,7 +194,11 @@
     const ofPair = new Set(pairMixtures(...s.pair).map((r) => r.sources));
     const own = mixtures.filter((m) => ofPair.has(m.sources)), others = mixtures.filter((m) => !ofPair.has(m.sources));
     if (others.length) traces.push(points(others, s, { color: css("--soft"), symbol: "diamond", size: 5, opacity: others.length > 100 ? 0.25 : 0.6 }, "other mixtures"));
-    traces.push(points(own, s, { color: css("--ink"), symbol: "diamond", size: 8, line: { color: css("--paper"), width: 1 } }, "mixtures of this pair"));
+    // Curves and stars are of one n: the pair's mixtures of other sizes belong to other curves.
+    const mark = { color: css("--ink"), symbol: "diamond", line: { color: css("--paper"), width: 1 } };
+    const [here, elsewhere] = [true, false].map((wanted) => own.filter((m) => (m.n_train === s.n) === wanted));
+    if (elsewhere.length) traces.push(points(elsewhere, s, { ...mark, symbol: "diamond-open", size: 7, opacity: 0.6, line: { width: 1 } }, "this pair at other n"));
+    if (here.length) traces.push(points(here, s, { ...mark, size: 9 }, `this pair at n = ${s.n.toLocaleString("en")}`));
     const ensembles = data.models.filter((m) => m.kind === "output_mixing" && m.heads === "each" && mixtureShown(m));
     traces.push({ ...points(ensembles, s, { color: css("--soft"), symbol: "x-thin", size: 6, line: { color: css("--soft"), width: 1.2 } }, "ensembles, n each"), visible: "legendonly" });
     for (const rule of data.rules.filter((r) => !r.baseline && usable(r, s))) {
@@ -217,6 +216,7 @@
         marker: { symbol: "star", size: 13, color: ruleColour(rule), line: { color: css("--paper"), width: 1 } } };
     });
   }
+  const measuredRatio = (row) => [row.ratio, row.ratio_low, row.ratio_high];
   function ratioTraces(s) {
     const traces = data.rules.filter((r) => r.name !== "best_source" && usable(r, s)).map((rule) => ({ type: "scatter", mode: "lines", x: grid,
       y: grid.map((share) => predicted(rule, s, share).ratio), name: rule.words, hoverinfo: "skip",
@@ -226,10 +226,11 @@
     const mixed = pairMixtures(...s.pair).filter((r) => r.n_train === s.n && r.shift === s.shift).map((row) => ({ row, share: row.shares[s.pair[1]], name: row.sources }));
     for (const [list, label, mark] of [[ends, "sources, measured", "circle"], [mixed, "mixtures, measured", "diamond"]]) {
       traces.push({ type: "scatter", mode: "markers", name: label, x: list.map((e) => e.share), y: list.map((e) => e.row.ratio),
-        error_y: { type: "data", symmetric: false, array: list.map((e) => e.row.ratio_high - e.row.ratio), arrayminus: list.map((e) => e.row.ratio - e.row.ratio_low), thickness: 1.2, width: 4, color: css("--soft") },
-        text: list.map((e) => `${e.name.includes(":") ? mixtureWords(e.name) : words(e.name)}<br>d′ ratio ${fixed(e.row.ratio)} [${fixed(e.row.ratio_low)}, ${fixed(e.row.ratio_high)}], ${e.row.num_seeds} seeds`), hoverinfo: "text",
+        error_y: whiskers(list.map((e) => measuredRatio(e.row))),
+        text: list.map((e) => `${e.name.includes(":") ? mixtureWords(e.name) : words(e.name)}<br>d′ ratio ${within(measuredRatio(e.row))}, ${counted(e.row.num_seeds, "seed")}`), hoverinfo: "text",
         marker: { size: 10, symbol: mark, color: list.map((e) => colour[e.name] || css("--ink")), line: { color: css("--paper"), width: 1 } } });
     }
+    $$("ratio-intervals").textContent = intervalWords([...ends, ...mixed].map((e) => measuredRatio(e.row)));
     return traces;
   }
   function shareLine(s) {
@@ -244,14 +245,24 @@
       return { primary: rule.primary, ratio: now.ratio, rule: rule.name,
         cells: [rule.words, fixed(now.ratio, 4), fixed(now.x), fixed(now.y), percent(now.x, data.reference), percent(now.y, s.shift)] };
     });
-    table($$("at-share"), head, rows);
+    const [first, second] = s.pair.map(words);
+    table($$("at-share"), s.dprime ? `Predicted on ${words(s.shift)} at n = ${s.n.toLocaleString("en")}: ${(100 * (1 - s.share)).toFixed(1)}% ${first} and ${(100 * s.share).toFixed(1)}% ${second}`
+      : "No prediction: it takes two sources that were trained at one size", head, rows);
     return rows;
   }
-  function table(element, head, rows) {
-    const cell = (tag, text) => { const c = document.createElement(tag); c.textContent = text; return c; };
-    const line = (tag, cells, row) => { const r = document.createElement("tr"); r.append(...cells.map((c) => cell(tag, c)));
-      if (row && row.primary) r.className = "primary"; if (row && row.rule) r.dataset.rule = row.rule; if (row && row.ratio !== undefined) r.dataset.ratio = row.ratio; return r; };
-    element.replaceChildren(line("th", head), ...rows.map((row) => line("td", row.cells, row)));
+  function table(element, caption, head, rows) {
+    const made = (tag, text, more = {}) => Object.assign(document.createElement(tag), text === null ? more : { textContent: text, ...more });
+    const heads = made("tr", null), body = made("tbody", null), above = made("thead", null);
+    heads.append(...head.map((text) => made("th", text, { scope: "col" })));
+    above.append(heads);
+    body.append(...rows.map((row) => {
+      const line = made("tr", null, { className: row.primary ? "primary" : "" });
+      if (row.rule) line.dataset.rule = row.rule;
+      if (row.ratio !== undefined) line.dataset.ratio = row.ratio;
+      line.append(...row.cells.map((text) => made("td", text)));
+      return line;
+    }));
+    element.replaceChildren(made("caption", caption), above, body);
   }
 
   let numCurves = 0;
@@ -265,16 +276,24 @@
   function draw() {
     const s = setting(), curves = planeTraces(s);
     numCurves = curves.length;
-    Plotly.react("plane", [...curves, ...planeMarks(s)], layout(`accuracy on ${words(data.reference)}`, `accuracy on ${words(s.shift)}`,
-      { xaxis: percentAxis(data.reference, s.link), yaxis: percentAxis(s.shift, s.link) }), config);
-    Plotly.react("ratio", ratioTraces(s), layout(`share of ${words(s.pair[1])}`, "d′ ratio", { shapes: shareLine(s), xaxis: { tickformat: ".0%", range: [-0.04, 1.04] } }), config);
+    const [first, second] = s.pair.map(words), size = s.n.toLocaleString("en");
+    Plots.draw("plane", [...curves, ...planeMarks(s)], layout(`accuracy on ${words(data.reference)}`, `accuracy on ${words(s.shift)}`),
+      { xaxis: axisOf(data.reference, s.link), yaxis: axisOf(s.shift, s.link) },
+      `Accuracy on ${words(s.shift)} against accuracy on ${words(data.reference)}: models of every source, and predictions for mixtures of ${first} and ${second} at n = ${size}. The table below has their numbers.`);
+    Plots.draw("ratio", ratioTraces(s), layout(`share of ${second}`, "d′ ratio", { shapes: shareLine(s), xaxis: { tickformat: ".3~%", range: [-0.04, 1.04] } }), {},
+      `d′ ratio of ${words(s.shift)} against the share of ${second} mixed into ${first} at n = ${size}, predicted and measured.`);
     atShare(s);
     drawTables(s);
     drawFilter();
   }
 
   /* --- filtering ----------------------------------------------------------------------------------------------- */
-  const keptAxis = { type: "log", range: [-2, 0.03], tickvals: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ticktext: ["1%", "2%", "5%", "10%", "20%", "50%", "100%"] };
+  const keptAxis = { type: "log", range: [-2, 0.03] };
+  function plotFilter(traces, yTitle, name, intervals) {
+    Plots.draw("filtered", traces, layout("share of the pool kept", yTitle, { xaxis: keptAxis }), { xaxis: Plots.scales.log() },
+      `${yTitle} against the share kept of ${name}, predicted and measured. The text below has the numbers at this threshold.`);
+    $$("filter-intervals").textContent = intervalWords(intervals);
+  }
   function drawFilter() {
     const choice = filterChoices()[Number($$("filter").value)];
     if (!choice) return;
@@ -292,23 +311,21 @@
       .filter(([read]) => pool.curves || read === "filter");
     const now = at(threshold, readings[0][0]), plain = at(threshold, "filter"), own = pool.filterDprime[shift] / pool.filterDprime[data.reference];
     const rows = pool.measured.filter((m) => m.shift === shift && m.ratio[0] !== null);
-    const bars = (m, end) => (m.ratio[end] === null ? 0 : Math.abs(m.ratio[end] - m.ratio[0]));
-    const interval = (m) => `${fixed(m.ratio[0])}` + (m.ratio[1] === null ? "" : ` [${fixed(m.ratio[1])}, ${fixed(m.ratio[2])}]`);
-    Plotly.react("filtered", [
+    plotFilter([
       ...readings.map(([read, name, dash]) => [curve(read), name, dash]).map(([c, name, dash]) => (
         { type: "scatter", mode: "lines", x: c.map((p) => p.kept), y: c.map((p) => p.ratio), name, line: { color: css("--accent"), dash, width: 2 }, hoverinfo: "skip" })),
       { type: "scatter", mode: "lines", x: [0.005, 1], y: [own, own], name: `CLIP of ${mixtureWords(pool.filter)} itself`, line: { color: colour[pool.filter] || css("--soft"), dash: "dash", width: 1.4 }, hoverinfo: "skip" },
       ...[[true, "raw pool", css("--soft"), "circle"], [false, "kept, measured", css("--ink"), "square"]].map(([raw, name, tone, symbol]) => {
         const part = rows.filter((m) => m.raw === raw);
         return { type: "scatter", mode: "markers", name, x: part.map((m) => m.keptShare), y: part.map((m) => m.ratio[0]),
-          error_y: { type: "data", symmetric: false, array: part.map((m) => bars(m, 2)), arrayminus: part.map((m) => bars(m, 1)), thickness: 1.2, width: 4, color: css("--soft") },
-          text: part.map((m) => `${name}, ${Math.round(100 * m.keptShare)}%: d′ ratio ${interval(m)}, ${m.numSeeds} seeds`), hoverinfo: "text", marker: { size: 9, symbol, color: tone } };
+          error_y: whiskers(part.map((m) => m.ratio)),
+          text: part.map((m) => `${name}, ${Math.round(100 * m.keptShare)}%: d′ ratio ${within(m.ratio)}, ${counted(m.numSeeds, "seed")}`), hoverinfo: "text", marker: { size: 9, symbol, color: tone } };
       }),
       { type: "scatter", mode: "markers", name: "at this threshold", x: [now.kept], y: [now.ratio], text: [`kept ${(100 * now.kept).toFixed(1)}%: d′ ratio ${fixed(now.ratio)}`], hoverinfo: "text",
         marker: { symbol: "star", size: 14, color: css("--accent"), line: { color: css("--paper"), width: 1 } } },
-    ], layout("share of the pool kept", `d′ ratio of ${words(shift)}`, { xaxis: keptAxis }), config);
+    ], `d′ ratio of ${words(shift)}`, poolWords(pool.pool), rows.map((m) => m.ratio));
     const percent = (set) => `${(100 * Theory.accuracyOfDprime(now.dprime[set], data.classes[set])).toFixed(1)}% on ${words(set)}`;
-    const kept = rows.filter((m) => !m.raw).sort((a, b) => b.keptShare - a.keptShare).map((m) => `${Math.round(100 * m.keptShare)}% kept ${interval(m)}`);
+    const kept = rows.filter((m) => !m.raw).sort((a, b) => b.keptShare - a.keptShare).map((m) => `${Math.round(100 * m.keptShare)}% kept ${within(m.ratio)}`);
     tellFilter(threshold, now.kept, now.ratio, `At threshold ${threshold.toFixed(2)} the filter keeps ${(100 * now.kept).toFixed(1)}% of ${pool.poolSize.toLocaleString("en")} pairs and Theorem 3 expects a d′ ratio of ` +
       `${fixed(now.ratio)}` + (pool.curves ? ` (its sources read at ${Math.round(now.size).toLocaleString("en")} samples, where the signal is equal; ${fixed(plain.ratio)} at the filter's ${pool.trainedOn.toLocaleString("en")})` : "") +
       `, with accuracies of ${percent(data.reference)} and ${percent(shift)}. Measured: ${kept.join("; ")}.`);
@@ -326,29 +343,29 @@
     const now = Theory.filteredSlope(pool, threshold);
     const band = (slopes, name, dash, tone) => ({ type: "scatter", mode: "lines", x: [0.005, 1], y: [slopes[0], slopes[0]], name, line: { color: tone, dash, width: 1.4 }, hoverinfo: "skip" });
     const measured = [[1, own.poolSlope, "raw pool"], [own.keptShare, own.keptSlope, "filtered pool"]];
-    Plotly.react("filtered", [
+    plotFilter([
       { type: "scatter", mode: "lines", x: curve.map((c) => c.kept), y: curve.map((c) => c.slope), name: "Theorem 3", line: { color: css("--accent"), width: 2 }, hoverinfo: "skip" },
       band(own.filterSlope, `${words(own.filter)} itself`, "dash", colour[own.filter] || css("--soft")),
       { type: "scatter", mode: "markers", name: "measured", x: measured.map((m) => m[0]), y: measured.map((m) => m[1][0]),
-        error_y: { type: "data", symmetric: false, array: measured.map((m) => m[1][2] - m[1][0]), arrayminus: measured.map((m) => m[1][0] - m[1][1]), thickness: 1.2, width: 4, color: css("--soft") },
-        text: measured.map((m) => `${m[2]}: ${fixed(m[1][0])} [${fixed(m[1][1])}, ${fixed(m[1][2])}]`), hoverinfo: "text", marker: { size: 9, color: css("--ink") } },
+        error_y: whiskers(measured.map((m) => m[1])),
+        text: measured.map((m) => `${m[2]}: ${within(m[1])}`), hoverinfo: "text", marker: { size: 9, color: css("--ink") } },
       { type: "scatter", mode: "markers", name: "at this threshold", x: [now.kept], y: [now.slope], text: [`kept ${(100 * now.kept).toFixed(1)}%: slope ${fixed(now.slope)}`], hoverinfo: "text",
         marker: { symbol: "star", size: 14, color: css("--accent"), line: { color: css("--paper"), width: 1 } } },
-    ], layout("share of the pool kept", `slope on ${words(own.shift)}`, { xaxis: keptAxis }), config);
+    ], `slope on ${words(own.shift)}`, poolWords(own.pool), measured.map((m) => m[1]));
     $$("alignment-value").textContent = alignment.toFixed(2);
     tellFilter(threshold, now.kept, now.slope, `At threshold ${threshold.toFixed(2)} and with the assumed agreement the filter keeps ${(100 * now.kept).toFixed(1)}% of the pool and Theorem 3 expects slope ` +
       `${fixed(now.slope)}: ${(100 * now.pullWeight).toFixed(0)}% of its weight is the filter's own slope (${fixed(own.filterSlope[0])}), the rest the pool's (${fixed(own.poolSlope[0])}). ` +
-      `Measured at ${Math.round(100 * own.keptShare)}% kept: ${fixed(own.keptSlope[0])} [${fixed(own.keptSlope[1])}, ${fixed(own.keptSlope[2])}].`);
+      `Measured at ${Math.round(100 * own.keptShare)}% kept: ${within(own.keptSlope)}.`);
   }
 
   /* --- tables -------------------------------------------------------------------------------------------------- */
   function drawTables(s) {
     const shown = Object.fromEntries(data.rules.map((r) => [r.name, r]));
-    const within = (row, name, digits = 3) => `${fixed(row[name], digits)}` + (row[`${name}_low`] === null ? "" : ` [${fixed(row[`${name}_low`], digits)}, ${fixed(row[`${name}_high`], digits)}]`);
-    table($$("scores"), ["rule", "shift", "rms error", "bias", "noise floor", "minus interpolated", "minus best source"],
+    const cell = (row, name) => within(["", "_low", "_high"].map((end) => row[name + end]));
+    table($$("scores"), `Error of the predicted d′ ratio by rule on ${words(s.shift)} and over all shifts`, ["rule", "shift", "rms error", "bias", "noise floor", "minus interpolated", "minus best source"],
       data.scores.filter((r) => r.shift === s.shift || !data.shifts.includes(r.shift)).map((r) => ({ primary: shown[r.rule].primary, cells: [shown[r.rule].words, words(r.shift),
-        within(r, "rms"), fixed(r.bias), fixed(r.noise_floor), within(r, "difference_to_interpolated"), within(r, "difference_to_best_source")] })));
-    table($$("predictions"), ["mixture", "n", "rule", "predicted", "± s.e.", "measured", "± s.e.", "error", "inside its sources' range"],
+        cell(r, "rms"), fixed(r.bias), fixed(r.noise_floor), cell(r, "difference_to_interpolated"), cell(r, "difference_to_best_source")] })));
+    table($$("predictions"), `Predicted and measured d′ ratio of every mixture on ${words(s.shift)}`, ["mixture", "n", "rule", "predicted", "± s.e.", "measured", "± s.e.", "error", "inside its sources' range"],
       data.predictions.filter((r) => r.shift === s.shift && mixtureShown(r)).map((r) => ({ primary: shown[r.rule].primary, cells: [mixtureWords(r.sources), r.n_train.toLocaleString("en"), shown[r.rule].words,
         fixed(r.ratio_predicted), fixed(r.ratio_predicted_stderr), fixed(r.ratio_measured), fixed(r.ratio_measured_stderr),
         r.ratio_predicted === null || r.ratio_measured === null ? "–" : fixed(r.ratio_predicted - r.ratio_measured), r.inside_range] })));

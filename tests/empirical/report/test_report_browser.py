@@ -3,87 +3,17 @@
 Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver); without them these tests fail and say so.
 """
 
-import importlib
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from report_pages import LARGER, SIZES, choose, move, opened
 
 from empirical.prediction import predict_ratio
-from empirical.report.page import write_report
 from theory.links import dprime_inverse
 
 pytestmark = pytest.mark.slow
-
-STUDY = Path(__file__).resolve().parents[3] / "paper_figures" / "records" / "clip_mixtures"
-LARGER = STUDY.with_name("gpu_study")
-SIZES = {"desk": (1280, 900), "phone": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory) -> str:
-    return write_report(STUDY, tmp_path_factory.mktemp("report") / "report.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def measured_page(tmp_path_factory) -> str:
-    return write_report(LARGER, tmp_path_factory.mktemp("report") / "report.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    try:
-        webdriver = importlib.import_module("selenium.webdriver")
-    except ModuleNotFoundError:
-        pytest.fail(
-            "no selenium here: the report is not tested; install it with: pip install -e '.[browser]'"
-        )
-    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.fail(
-            "no Chromium here: the report is not tested; install it with: apt-get install chromium chromium-driver"
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield window
-    window.quit()
-
-
-def opened(browser, page: str, size: str = "desk", dark: bool = False):
-    width, height = SIZES[size]
-    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone"}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    browser.get_log("browser")
-    browser.get(page)
-    assert browser.execute_script("return document.querySelectorAll('.plot .main-svg').length") > 0
-    return browser
-
-
-def move(browser, slider: str, value: float) -> None:
-    browser.execute_script(
-        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
-        "s.dispatchEvent(new Event('input', {bubbles: true}));",
-        slider,
-        value,
-    )
-
-
-def choose(browser, select: str, value: str) -> None:
-    browser.execute_script(
-        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
-        "s.dispatchEvent(new Event('change', {bubbles: true}));",
-        select,
-        value,
-    )
 
 
 def stars(browser) -> dict:
@@ -189,18 +119,19 @@ def test_a_measured_pool_needs_no_assumption(browser, measured_page: str) -> Non
     kept, ratio = np.array(sorted(found)).T
     assert 0.99 < kept[-1] <= 1
     for row in table.itertuples():
-        # Scores are nearly normal: the share that a threshold keeps by the normal law is not quite the one it kept.
-        assert np.interp(row.kept_share, kept, ratio) == pytest.approx(row.ratio_matched, abs=0.01)
+        # Scores are nearly normal: what a threshold keeps by the normal law is not quite what it kept. The frozen rule feels
+        # it more, for the size at which it reads the sources depends on what was kept, too.
+        assert np.interp(row.kept_share, kept, ratio) == pytest.approx(row.ratio_matched, abs=0.02)
     lines = browser.execute_script(
         "return document.getElementById('filtered').data.slice(0, 2).map(t => [t.name, t.x, t.y])"
     )
-    for (name, shares, ratios), (word, column) in zip(
-        lines, (("matched", "ratio_matched"), ("plain", "ratio_predicted")), strict=True
+    for (name, shares, ratios), (word, column, near) in zip(
+        lines, (("matched", "ratio_matched", 0.02), ("plain", "ratio_predicted", 0.01)), strict=True
     ):
         assert word in name
         for row in table.itertuples():
             there = np.interp(row.kept_share, shares[::-1], ratios[::-1])
-            assert there == pytest.approx(getattr(row, column), abs=0.01), (word, row.kept_share)
+            assert there == pytest.approx(getattr(row, column), abs=near), (word, row.kept_share)
     assert browser.get_log("browser") == []
 
 

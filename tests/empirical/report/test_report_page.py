@@ -11,21 +11,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.append(str(Path(__file__).parents[1]))
-
+from report_pages import STUDY, write_study
 from synthetic_accuracies import synthetic_study
 
 from empirical.errors import StudyError
-from empirical.prediction import predict_mixtures
 from empirical.report.packing import pack, unpack
 from empirical.report.page import LARGEST, part, render_page, write_report
 from empirical.report.payload import clean, report_payload
-from empirical.robustness import fit_trends
-from empirical.scoring import score_rules
 
 ROOT = Path(__file__).resolve().parents[3]
-STUDY = ROOT / "paper_figures" / "records" / "clip_mixtures"
 
 
 def payload_in(page: str) -> dict:
@@ -47,7 +41,7 @@ def page(tmp_path_factory) -> str:
 def test_the_page_fetches_nothing(page: str) -> None:
     markup = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.S)
     assert not re.search(r"\bsrc=|@import|url\(|<link[^>]+href=\"(?!data:)", markup)
-    own = part("view.js") + part("theory.js")
+    own = part("view.js") + part("plots.js") + part("theory.js")
     assert not re.search(r"fetch\(|XMLHttpRequest|https?://", own)
 
 
@@ -60,17 +54,6 @@ def test_every_run_and_prediction_is_in_the_page(page: str) -> None:
     assert model["sets"][row["test_set"]][:2] == [row["num_correct"], row["num_images"]]
     assert payload["provenance"]["seeds"] == [0, 1]
     assert {f["filter"] for f in payload["filters"]} == {"snapshots", "stock"}
-
-
-def write_study(folder: Path, accuracies: pd.DataFrame, scores: bool = True) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    predictions = predict_mixtures(accuracies)
-    tables = {"accuracies": accuracies, "trends": fit_trends(accuracies), "predictions": predictions}
-    if scores:
-        tables["scores"] = score_rules(predictions)
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-    (folder / "provenance.json").write_text('{"reference": "reference", "seeds": [0, 1]}')
 
 
 def test_a_study_without_filters_and_with_odd_names_has_a_page(tmp_path: Path) -> None:
@@ -92,12 +75,28 @@ def test_accuracies_of_one_leave_no_infinity_in_the_page(tmp_path: Path) -> None
     assert clean({"a": [np.float64("nan"), np.int64(3), {"b": np.inf}]}) == {"a": [None, 3, {"b": None}]}
 
 
-def test_an_unfinished_study_names_the_file_and_the_command(tmp_path: Path) -> None:
+def test_a_missing_table_never_costs_what_is_there(tmp_path: Path) -> None:
+    """The way out of a folder that holds anything is no command that writes into it."""
     write_study(tmp_path, synthetic_study(), scores=False)
-    with pytest.raises(
-        StudyError, match=r"scores\.csv.*make it with: python experiments/clip_mixtures\.py --out"
-    ):
+    with pytest.raises(StudyError, match=r"scores\.csv: no such table; .*copy scores\.csv from") as copied:
         report_payload(tmp_path)
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(StudyError, match=r"not finished.*python experiments/study_status\.py") as unfinished:
+        report_payload(tmp_path)
+    for error in (copied, unfinished):
+        assert "--out" not in str(error.value)
+    with pytest.raises(StudyError, match=r"python experiments/clip_mixtures\.py --out .*new"):
+        report_payload(tmp_path / "new")
+
+
+def test_a_study_without_mixtures_has_a_page(tmp_path: Path) -> None:
+    """The committed record of the filters preset has neither predictions nor scores of mixtures."""
+    folder = STUDY.with_name("filter_rule")
+    assert not (folder / "predictions.csv").exists()
+    payload = payload_in(write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert payload["predictions"] == payload["scores"] == []
+    assert len(payload["models"]) == json.loads((folder / "provenance.json").read_text())["runs"]
+    assert len(payload["pools"]) == 12
 
 
 JSON = st.recursive(

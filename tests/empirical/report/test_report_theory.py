@@ -21,7 +21,7 @@ from empirical.report.filters import measured_pools, pool_payload
 from empirical.report.page import part
 from empirical.report.payload import clean
 from theory import Pool, Source, Target, filter_pool, filtered_slope, mixture_slope, with_shuffled_captions
-from theory.links import dprime_inverse
+from theory.links import dprime, dprime_inverse
 
 NUMBERS = st.floats(0.05, 4.0)
 PAIRS = st.tuples(NUMBERS, st.floats(-0.5, 4.0))
@@ -69,6 +69,9 @@ def test_links_are_those_of_the_theory(page):
             assert page("probitOfDprime", value, num_classes) == pytest.approx(
                 float(ndtri(accuracy)), abs=1e-6
             )
+        for accuracy in (1e-4, 0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.99, 0.999, 0.9999):
+            there = float(dprime(accuracy, num_classes))
+            assert page("dprimeOfAccuracy", accuracy, num_classes) == pytest.approx(there, abs=1e-6)
     for x in np.linspace(-7, 7, 57):
         assert page("normalCdf", float(x)) == pytest.approx(float(ndtr(x)), rel=1e-9, abs=1e-15)
         if x > 5:
