@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from empirical.errors import DataError
 from empirical.group_means import (
@@ -302,7 +302,6 @@ def inside_range(
       the S sources, among which those two are picked);
     * "inconclusive": otherwise, also where seeds give no standard error.
     """
-    count = len(parts)
     scores = []
     for part in parts:
         (x, y), (u, v) = mixture.mean[[ref, at]], part.mean[[ref, at]]
@@ -310,10 +309,18 @@ def inside_range(
         gradients[0, [ref, at]] = -y / x**2, 1 / x
         gradients[1, [ref, at]] = v / u**2, -1 / u
         scores.append((y / x - v / u) / ratio_stderr([mixture, part], gradients, seeds))
-    z = np.asarray(scores)
-    if seeds.degrees == 0 or not np.all(np.isfinite(z)):
+    return range_verdict(np.asarray(scores), seeds.degrees)
+
+
+def range_verdict(z: np.ndarray, degrees: int | float) -> str:
+    """`inside_range`'s verdict from the differences to the sources (S,) in their standard errors, with t's degrees of freedom.
+
+    degrees inf: the errors are known, and t is normal.
+    """
+    if degrees == 0 or not np.all(np.isfinite(z)):
         return "inconclusive"
-    outside, within = (float(stdtrit(seeds.degrees, level)) for level in (0.975, 1 - 0.05 / max(count, 2)))
+    levels = (0.975, 1 - 0.05 / max(len(z), 2))
+    outside, within = (float(ndtri(p) if np.isinf(degrees) else stdtrit(degrees, p)) for p in levels)
     if np.all(z > outside) or np.all(z < -outside):
         return "no"
     return "yes" if np.any(z > within) and np.any(z < -within) else "inconclusive"
