@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from empirical.prediction import ratio_by_rule
+from empirical.prediction import range_verdict, ratio_by_rule
 from empirical.reported_numbers import DATACOMP_TABLE_18, SHIFT_CLASSES, SOURCE_SIZES, ReportedPool
 from theory.links import dprime, dprime_inverse
 
@@ -60,9 +60,10 @@ def predict_table_18(num_classes: int | None = None) -> pd.DataFrame:
     """Every mixture of Table 18, each scale: the d' ratio (shifts over ImageNet) by each rule beside the measured one.
 
     The mixtures pool whole sources; the shares are taken by size, or equal, to show what that matters. Standard errors carry
-    printed digits and test images, not the training seed, of which there is one. inside_range: whether the measured ratio
-    lies between the lowest and the highest of its sources' ("yes"), outside by more than 1.96 standard errors ("no"), or
-    outside by less ("inconclusive"); for "lines at its place" the sources' values are their lines' at the mixture's place.
+    printed digits and test images, not the training seed, of which there is one. inside_range: whether the measured ratio lies
+    between those of its sources, the verdict at 95% of `empirical.prediction.inside_range` with these errors ("yes": above one
+    source and below another, each beyond the error of the difference; "no": beyond every source; otherwise "inconclusive"); for
+    "lines at its place" the sources' values are their lines' at the mixture's place.
     num_classes as in `common_dprime`. Columns: `TABLE_18_COLUMNS`.
     """
     singles = {
@@ -95,7 +96,7 @@ def predict_table_18(num_classes: int | None = None) -> pd.DataFrame:
                     ranges = of_sources, source_errors
                     predicted, place, gradient = ratio_by_rule(rule, p, values, 2, 0, 1)
                     stderr = float(np.sqrt(np.sum((gradient * errors) ** 2)))
-                inside = _inside(ratio, ratio_error, *ranges)
+                inside = range_verdict((ratio - ranges[0]) / np.hypot(ranges[1], ratio_error), np.inf)
                 rows.append(
                     (pool.scale, " + ".join(pool.sources), shares, rule, predicted, stderr, ratio, ratio_error,
                      ranges[0].min(), ranges[0].max(), inside, place, x)
@@ -113,19 +114,22 @@ def _read_lines(ends: np.ndarray, x: float) -> tuple[np.ndarray, np.ndarray]:
     return y0 + slope * (x - x0), np.sqrt(np.sum((weights * errors) ** 2, axis=1))
 
 
-def _inside(ratio: float, error: float, of_sources: np.ndarray, source_errors: np.ndarray) -> str:
-    lowest, highest = int(np.argmin(of_sources)), int(np.argmax(of_sources))
-    beyond = max(
-        (of_sources[lowest] - ratio) / np.hypot(source_errors[lowest], error),
-        (ratio - of_sources[highest]) / np.hypot(source_errors[highest], error),
-    )
-    return "yes" if beyond <= 0 else "no" if beyond > 1.96 else "inconclusive"
+def range_counts(table: pd.DataFrame, rule: str) -> dict[str, int]:
+    """How many mixtures lie inside their sources' range at 95% (yes), outside (no), open (inconclusive), and between the lowest
+    and the highest source by the measured values alone (between), by the rule whose range of sources is meant.
+    """
+    once = table[(table["shares"] == SHARES[0]) & (table["rule"] == rule)]
+    counts = once["inside_range"].value_counts()
+    between = once["ratio_measured"].between(once["lowest_source"], once["highest_source"])
+    verdicts = {word: int(counts.get(word, 0)) for word in ("yes", "no", "inconclusive")}
+    return verdicts | {"between": int(between.sum())}
 
 
 def _counts(table: pd.DataFrame, rule: str) -> str:
-    once = table[(table["shares"] == SHARES[0]) & (table["rule"] == rule)]["inside_range"].value_counts()
-    yes, no, open_ = (int(once.get(word, 0)) for word in ("yes", "no", "inconclusive"))
-    return f"{yes} of {yes + no + open_} inside, {no} outside, {open_} within the error of an end"
+    counts = range_counts(table, rule)
+    yes, no, open_ = (counts[word] for word in ("yes", "no", "inconclusive"))
+    between = f"{counts['between']} between by their values alone"
+    return f"{yes} of {yes + no + open_} inside at 95%, {no} outside, {open_} open ({between})"
 
 
 def describe_table_18(table: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from empirical.errors import DataError
 from empirical.group_means import (
@@ -130,17 +130,16 @@ def predict_mixtures(
             all_seeds, single_seeds = means.seed_covariance("all", n), means.seed_covariance("single", n)
             vague = _near_zero(mixture, ref, all_seeds)
             vague_parts = any(_near_zero(part, ref, single_seeds) for part in parts)
-            gradient[0, [ref, at]] = -y / x**2, 1 / x
+            if not vague:  # a d'_ref of 0 has no ratio
+                gradient[0, [ref, at]] = -y / x**2, 1 / x
             measured = (
-                y / x,
-                ratio_stderr([mixture], gradient, all_seeds),
+                np.nan if vague else y / x,
+                np.nan if vague else ratio_stderr([mixture], gradient, all_seeds),
                 x,
                 ratio_stderr([mixture], _unit(means, ref), all_seeds),
                 y,
                 ratio_stderr([mixture], _unit(means, at), all_seeds),
             )
-            if vague:
-                measured = (np.nan, np.nan, *measured[2:])
             inside = (
                 "inconclusive" if vague or vague_parts else inside_range(mixture, parts, ref, at, all_seeds)
             )
@@ -151,7 +150,10 @@ def predict_mixtures(
             shared = common_share([mixture, *parts])
             measured_seeds = seed_variance([mixture], gradient, all_seeds)
             for rule in RULES:
-                if rule == "lines":
+                if vague_parts:
+                    at_ref = _place_alone(rule, weights, values[1:], ensemble, ref)
+                    ratio, seeds, images = np.nan, np.nan, np.zeros((len(parts), len(means.test_sets)))
+                elif rule == "lines":
                     fits = [lines.get((name, shift)) for name in shares]
                     place = ensemble if ensemble is not None and np.isfinite(ensemble.mean[ref]) else None
                     ratio, at_ref, seeds, images = ratio_by_lines(
@@ -163,12 +165,11 @@ def predict_mixtures(
                     )
                     seeds = seed_variance(parts, gradients, single_seeds)
                     images = image_contributions(parts, gradients)
-                ratio = np.nan if vague_parts else ratio
                 stderr = (
                     float(np.sqrt(seeds + image_variance(images, shared))) if np.isfinite(ratio) else np.nan
                 )
                 between = image_variance(np.concatenate([images, -measured_images]), shared)
-                difference = float(np.sqrt(seeds + measured_seeds + between))
+                difference = np.nan if vague else float(np.sqrt(seeds + measured_seeds + between))
                 rows.append(
                     (sources, shift, n, mixture.num_seeds, rule, ratio, stderr, measured[0], measured[1], at_ref,
                      *measured[2:4], ratio * at_ref, *measured[4:6], inside, *bracket, difference, needed)
@@ -208,6 +209,17 @@ def _unit(means: Means, index: int) -> np.ndarray:
 def _near_zero(group: GroupMean, ref: int, seeds: SeedCovariance) -> bool:
     spread = seeds.matrix[ref, ref] / group.num_seeds if seeds.degrees else 0.0
     return not group.mean[ref] > 3 * np.sqrt(spread + group.image_stderr[ref] ** 2)
+
+
+def _place_alone(rule: str, p: np.ndarray, values: np.ndarray, ensemble: GroupMean | None, ref: int) -> float:
+    """A rule's place where no ratio can be formed, as a source's d'_ref may be 0; nan for the best source, which is not known."""
+    x = values[:, 0]
+    if rule == "lines" and ensemble is not None and np.isfinite(ensemble.mean[ref]):
+        return float(ensemble.mean[ref])
+    if rule == "quadrature":
+        square = float(p @ (x * np.abs(x)))
+        return float(np.sign(square) * np.sqrt(abs(square)))
+    return np.nan if rule == "best_source" else float(p @ x)
 
 
 def ratio_by_rule(
@@ -302,7 +314,6 @@ def inside_range(
       the S sources, among which those two are picked);
     * "inconclusive": otherwise, also where seeds give no standard error.
     """
-    count = len(parts)
     scores = []
     for part in parts:
         (x, y), (u, v) = mixture.mean[[ref, at]], part.mean[[ref, at]]
@@ -310,10 +321,18 @@ def inside_range(
         gradients[0, [ref, at]] = -y / x**2, 1 / x
         gradients[1, [ref, at]] = v / u**2, -1 / u
         scores.append((y / x - v / u) / ratio_stderr([mixture, part], gradients, seeds))
-    z = np.asarray(scores)
-    if seeds.degrees == 0 or not np.all(np.isfinite(z)):
+    return range_verdict(np.asarray(scores), seeds.degrees)
+
+
+def range_verdict(z: np.ndarray, degrees: int | float) -> str:
+    """`inside_range`'s verdict from the differences to the sources (S,) in their standard errors, with t's degrees of freedom.
+
+    degrees inf: the errors are known, and t is normal.
+    """
+    if degrees == 0 or not np.all(np.isfinite(z)):
         return "inconclusive"
-    outside, within = (float(stdtrit(seeds.degrees, level)) for level in (0.975, 1 - 0.05 / max(count, 2)))
+    levels = (0.975, 1 - 0.05 / max(len(z), 2))
+    outside, within = (float(ndtri(p) if np.isinf(degrees) else stdtrit(degrees, p)) for p in levels)
     if np.all(z > outside) or np.all(z < -outside):
         return "no"
     return "yes" if np.any(z > within) and np.any(z < -within) else "inconclusive"

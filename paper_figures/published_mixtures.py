@@ -23,7 +23,10 @@ def caption(records: Records) -> Caption:
     of_mediant = table[table["rule"] == "mediant"]
     numbers = {
         "mixtures": str(len(of_mediant)),
-        "inside": str(int((of_mediant["inside_range"] == "yes").sum())),
+        **{
+            word: str(int((of_mediant["inside_range"] == verdict).sum()))
+            for word, verdict in (("inside", "yes"), ("outside", "no"), ("open", "inconclusive"))
+        },
     }
     errors = (table["ratio_predicted"] - table["ratio_measured"]) ** 2
     for rule, squares in errors.groupby(table["rule"], sort=False):
@@ -33,7 +36,8 @@ def caption(records: Records) -> Caption:
     )
     text = (
         "DataComp's mixtures of sources (ViT-B/32, two scales) against rules that know single sources alone. Grey: range of the "
-        "sources' d′ ratios; {inside} of {mixtures} mixtures lie inside it at equal samples seen. Rms error of the ratio: "
+        "sources' d′ ratios; at equal samples seen {inside} of {mixtures} mixtures lie inside it at 95%, {outside} outside, "
+        "{open} are open. Rms error of the ratio: "
         f"{told}."
     )
     return Caption(text, numbers)

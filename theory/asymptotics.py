@@ -87,19 +87,22 @@ class Asymptotics:
             mean, noise = mean @ basis.T, jnp.einsum("ik,bk,jk->bij", basis, noise, basis)
         return mean.reshape(*batch, *mean.shape[1:]), noise.reshape(*batch, *noise.shape[1:])
 
-    def margins(self, targets: Sequence[Target]) -> Float[Array, "*batch t"]:
+    def margins(self, targets: Sequence[Target] | Target) -> Float[Array, "*batch t"]:
         r"""Margins on targets, whose Φ is the accuracy.
 
         $$\frac{\mu^\top Rc}{\sqrt{c^\top R\Sigma Rc+\frac1n\sum_tX_t\operatorname{tr}(\Sigma R\Gamma_tR)}}$$
 
         Args:
-            targets: T test distributions.
+            targets: T test distributions, or one (T = 1).
 
         Raises:
-            ValueError: targets that differ from the sources in the number of features.
+            ValueError: no target, or targets that differ from the sources in the number of features.
 
         Source: Section 9.
         """
+        targets = [targets] if isinstance(targets, Target) else list(targets)
+        if not targets:
+            raise ValueError("targets must hold at least one Target")
         d = check_dimensions(*targets)
         if d != self.geometry.num_features:
             raise ValueError(f"targets must have the sources' {self.geometry.num_features} features, got {d}")
@@ -108,7 +111,7 @@ class Asymptotics:
         table = (np if all(isinstance(x, np.ndarray) for x in columns) else jnp).stack(columns, axis=-1)
         return jnp.asarray(table.reshape(*self.num_samples.shape, len(targets)))
 
-    def accuracies(self, targets: Sequence[Target]) -> Float[Array, "*batch t"]:
+    def accuracies(self, targets: Sequence[Target] | Target) -> Float[Array, "*batch t"]:
         """Accuracies on targets, Φ of `margins`."""
         return ndtr(self.margins(targets))
 

@@ -252,7 +252,7 @@ class FilteredSlope:
         pull_weights: π′_jh_j(Γ_jf·μ_ref)/‖f‖_j, the weight of the filter's slope, shape (*batch, J).
         filter_weight: total weight of the pulls, shape (*batch): how far the data inherit the filter's robustness.
         is_mediant: whether all weights are non-negative and Σ is proportional, so that ρ(τ) lies in [low, high]. Shape (*batch).
-        low: smallest slope among components and pulls that have weight.
+        low: smallest slope among components and pulls that have weight among what is kept, at any of the thresholds.
         high: largest of them.
     """
 
@@ -324,7 +324,11 @@ def filtered_slope(
         [(b == 0) & (pool.means @ mu_shift != 0), (g == 0) & (kept.pulls @ mu_shift != 0)]
     )
     is_mediant = jnp.all(weights >= 0, axis=-1) & (total > 0) & ~jnp.any(silent) & (c2 is not None)
-    everything = jnp.concatenate([component_slopes, pull_slopes])
+    batch = tuple(range(kept.weights.ndim - 1))
+    kept_weights = jnp.concatenate([kept.weights, kept.weights * kept.hazards], axis=-1)
+    everything = jnp.where(
+        jnp.any(kept_weights > 0, axis=batch), jnp.concatenate([component_slopes, pull_slopes]), jnp.nan
+    )
     return FilteredSlope(
         slope=slope,
         component_slopes=component_slopes,

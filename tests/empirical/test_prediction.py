@@ -176,6 +176,27 @@ def test_an_infinite_dprime_drops_its_shift_only(accuracies):
     assert set(rows.query("n_train == 1024")["shift"]) == {"v2", "sketch"}
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["single", "input_mixing"])
+def test_a_reference_at_chance_exactly_has_no_ratio_and_no_warning(accuracies, kind):
+    """d'_ref = 0 for every seed of stock, or of the mixtures, at one size: an empty ratio, not a division."""
+    flat, images = accuracies.copy(), 1500
+    chosen = flat["kind"].eq(kind) & flat["n_train"].eq(1024) & flat["test_set"].eq("reference")
+    chosen &= flat["sources"].eq("stock") | (kind == "input_mixing")
+    flat.loc[chosen, ["num_images", "num_correct", "accuracy", "dprime"]] = [images, images // 20, 0.05, 0.0]
+    rows, ratio = predict_mixtures(flat), "ratio_predicted" if kind == "single" else "ratio_measured"
+    empty = rows[ratio].isna()
+    assert set(rows.loc[empty, "n_train"]) == {1024}
+    assert set(rows.loc[empty, "inside_range"]) == {"inconclusive"}
+    assert rows.loc[~rows["n_train"].eq(1024), ratio].notna().all()
+    if kind == "single":
+        of_place = rows[empty & ~rows["rule"].eq("best_source")]
+        assert np.isfinite(of_place["dprime_ref_predicted"]).all()
+    else:
+        assert rows.loc[empty, "ratio_measured_stderr"].isna().all()
+        assert (rows.loc[empty, "dprime_ref_measured"] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -333,6 +333,15 @@ def test_trained_learners_have_the_margins_of_the_limit(name):
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
+def test_one_target_needs_no_list():
+    found, target = asymptotics(PAIR, SHARES, [30, 60], 0.1, SQUARE), Target(np.ones(D))
+    assert found.margins(target).shape == (2, 1)
+    assert np.array_equal(found.margins(target), found.margins([target]))
+    assert np.array_equal(found.accuracies(target), found.accuracies([target]))
+    with pytest.raises(ValueError, match="at least one Target"):
+        found.margins([])
+
+
 def test_bad_input_raises_with_the_value():
     with pytest.raises(ValueError, match=r"num_samples must be a number > 0 .*got -3"):
         asymptotics(PAIR, SHARES, -3, 0.1, SQUARE)

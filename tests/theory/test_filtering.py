@@ -167,6 +167,28 @@ def test_slope_of_several_components_can_leave_the_interval_of_pool_and_filter()
     assert 0 < slope.argmin() < len(slope) - 1
 
 
+@pytest.mark.parametrize("threshold", [0.4, [-np.inf, 0.4]])
+def test_a_component_without_weight_is_outside_the_interval(threshold):
+    """What nothing is kept of does not widen the interval."""
+    first, second = Source([1.0, 0.5]), Source([0.6, 0.5])
+    present = filtered_slope(Pool([first, second], [0.6, 0.4]), [1.0, 0.2], threshold, REF2, SHIFT2)
+    absent = filtered_slope(
+        Pool([first, second, Source([0.1, 0.9])], [0.6, 0.4, 0.0]), [1.0, 0.2], threshold, REF2, SHIFT2
+    )
+    assert len(absent.component_slopes) == 3
+    np.testing.assert_allclose(absent.slope, present.slope)
+    np.testing.assert_allclose([absent.low, absent.high], [present.low, present.high])
+    assert absent.high < absent.component_slopes.max()
+
+
+def test_a_pool_of_which_all_is_kept_is_not_pulled():
+    pool = Pool([Source([1.0, 0.5]), Source([0.6, 0.5])], [0.6, 0.4])
+    found = filtered_slope(pool, [1.0, 0.0], -np.inf, REF2, SHIFT2)
+    np.testing.assert_allclose(
+        [found.low, found.high], [found.component_slopes.min(), found.component_slopes.max()]
+    )
+
+
 def test_negative_signal_is_reported_not_hidden():
     pool = Pool([Source([1.0, 0.5]), Source([-0.6, 0.5])], [0.6, 0.4])
     result = filtered_slope(pool, [1.0, 0.2], -np.inf, REF2, SHIFT2)
