@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from empirical.figures.elements import pool_label, readable
-from empirical.figures.filter_turn import draw_filter_turn
+from empirical.figures.filter_turn import draw_filter_turn, pools_of
 from paper_figures.captions import Caption, number
 from paper_figures.committed import STUDIED, Records
 
@@ -15,12 +15,18 @@ STUDY = STUDIED
 
 def draw(records: Records, stem: Path) -> None:
     """Draw from a CLIP study's filtering.csv."""
-    draw_filter_turn(records["filtering"], stem)
+    draw_filter_turn(records["filtering"], stem, pools_of(records["filtering"])[0])
 
 
 def caption(records: Records) -> Caption:
     """How many filters turn their pool's line towards their own, the predictions' error, and every ratio at half kept."""
+    return caption_of(records, pools_of(records["filtering"])[0])
+
+
+def caption_of(records: Records, shown: list[str]) -> Caption:
+    """The caption of a figure that shows these pools; its numbers are those of all pools."""
     table = records["filtering"]
+    every = pd.unique(table.loc[table["filter"] != "none", "sources"])
     table = table[table["pool_size"] == table.groupby("sources")["pool_size"].transform("max")]
     kept = table[table["filter"] != "none"]
     half = kept[kept["kept_share"] == 0.5]
@@ -33,16 +39,18 @@ def caption(records: Records) -> Caption:
         "cells": str(len(half)),
         "towards": str(int((turn > 0).sum())),
         "upwards": str(int(up.sum())),
+        "shown": str(len(shown)),
+        "pools": str(len(every)),
     }
     text = (
-        "Pools of pairs filtered by CLIPs: d′ ratio of shift to reference against the share kept, with 95% intervals over "
-        "seeds; dashed, the filter's own models; grey, the raw pool. Theorem 3 expects the ratio to move from grey towards "
-        "dashed."
+        "Pools of pairs filtered by CLIPs ({shown} of {pools} pools): d′ ratio of shift to reference against the share kept, "
+        "with 95% intervals over seeds; dashed, the filter's own models; grey, the raw pool. Theorem 3 expects the ratio to move "
+        "from grey towards dashed."
     )
     if len(half):
         text += (
-            " At half kept it did in {towards} of {cells} cells (pool, filter, shift), and it rose in {upwards}; noise of the "
-            "raw pool's ratio moves it towards dashed by itself."
+            " At half kept it did in {towards} of {cells} cells (pool, filter, shift) of all pools, and it rose in {upwards}; "
+            "noise of the raw pool's ratio moves it towards dashed by itself."
         )
     if len(predicted):
         numbers["predicted cells"] = str(len(predicted))

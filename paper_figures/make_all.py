@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 #: Figures in the order in which they are told; each is a module of this package.
 FIGURES = (
-    "testbed", "source_lines", "data_efficiency", "first_pair", "pairs", "many_sources", "output_vs_input",
-    "predictions_vs_measurements", "designed", "overlaps", "diagnosis", "filtering_measured", "filter_turn",
-    "filter_rule",
-    "published_ladder", "published_mixtures", "dilution", "filtering_theory", "break_even", "best_mixture", "linear_clip",
-    "learners", "learner_limits", "escape", "wrong_line",
+    "testbed", "source_lines", "effective_robustness", "data_efficiency", "first_pair", "pairs", "more_pairs",
+    "many_sources", "output_vs_input", "predictions_vs_measurements", "designed", "overlaps", "diagnosis",
+    "filtering_measured", "filter_turn", "more_filter_turn", "filter_rule", "published_ladder", "published_mixtures",
+    "dilution", "filtering_theory", "break_even", "best_mixture", "linear_clip", "learners", "learner_limits", "escape",
+    "wrong_line",
 )  # fmt: skip
 
 

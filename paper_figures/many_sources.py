@@ -37,14 +37,16 @@ def caption(records: Records) -> Caption:
     verdicts = own.drop_duplicates(["sources", "n_train", "shift"])["inside_range"].value_counts()
     numbers = rule_errors(own) | {
         "mixtures": str(own["sources"].nunique()),
+        "n": " or ".join(f"{n:,}" for n in sorted(set(own.groupby("sources")["n_train"].max()))) or "–",
         "cells": str(int(verdicts.sum())),
         "inside": str(int(verdicts.get("yes", 0))),
         "outside": str(int(verdicts.get("no", 0))),
     }
     errors = "; ".join(f"{key.removeprefix('rms ')} {{{key}}}" for key in numbers if key.startswith("rms "))
     text = (
-        "Mixtures of three sources or more ({mixtures} of them): measured d′ ratio with its 95% interval beside the ratios of "
-        "its sources (ticks) and what each rule predicted. {inside} of {cells} cells (mixture, size, shift) lie inside their "
+        "Mixtures of three sources or more ({mixtures} of them) at their largest size (n = {n}): measured d′ ratio with its 95% "
+        "interval beside the ratios of its sources (lines with their markers) and what each rule predicted. "
+        "{inside} of {cells} cells (mixture, size, shift) lie inside their "
         f"sources' range at 95%, {{outside}} outside. Rms errors: {errors}."
     )
     return Caption(text, numbers)

@@ -35,23 +35,23 @@ def test_theorem_table_names_functions_and_tests_that_exist() -> None:
 
 
 def test_figure_table_names_modules_records_and_commands_that_exist() -> None:
-    rows = re.findall(
-        r"^\| (\w+) \| `(paper_figures/\w+\.py)` \| `([\w/]+)` \| `python ([\w/.]+)` \|$", README, re.M
-    )
+    rows = re.findall(r"^\| \[(\w+)\]\((.+?)\) \| `(.+?)` \| `(.+?)` \| `(.+?)` \|$", README, re.M)
     assert len(rows) >= 4
     from paper_figures.committed import MADE_BY, Records
     from paper_figures.make_all import FIGURES, module_of
 
     assert [name for name, *_ in rows] == list(FIGURES)
-    for name, module, folder, script in rows:
+    for name, picture, module, folder, command in rows:
+        assert picture == f"paper_figures/{name}.png"
+        assert (ROOT / picture).is_file()
         assert module == f"paper_figures/{name}.py"
         assert (ROOT / module).is_file()
         records = Records(module_of(name).STUDY)
         assert (ROOT / folder).samefile(records.folder)
         assert (ROOT / folder / "provenance.json").is_file()
-        assert (ROOT / script).is_file()
-        assert f"python {script}" in MADE_BY[records.folder.name], (
-            "the message of a missing record says otherwise"
+        assert (ROOT / command.split()[1]).is_file()
+        assert command == MADE_BY[records.folder.name].split(" && ")[0], (
+            f"{name}: the message of a missing record says otherwise"
         )
     modules = {
         path.stem

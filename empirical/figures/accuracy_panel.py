@@ -24,6 +24,7 @@ from empirical.figures.elements import (
 from empirical.prediction import PRIMARY_RULE, mixture_shares
 from theory.counts import clopper_pearson
 from theory.links import dprime_inverse
+from theory.source_looks import source_looks
 
 _MAX_MIXTURES = 14
 _COUNTS = ["x_num_correct", "x_num_images", "y_num_correct", "y_num_images"]
@@ -125,10 +126,10 @@ class AccuracyPanel:
         single = self.models[self.models["kind"] == "single"]
         least = max((n for _, n in self.shown), default=0) / 2
         lines = self._lines("probit")
-        for source, colour in self.colours.items():
+        for source, (colour, marker) in source_looks(self.colours).items():
             points = single[single["group"] == source]
             x, y = (_finite(points[f"{axis}_probit"]) for axis in "xy")
-            self.ax.plot(x, y, "o", ms=2.8, mfc=colour, mec="none", alpha=0.6, zorder=3)
+            self.ax.plot(x, y, marker, ms=3.0, mfc=colour, mec="none", alpha=0.6, zorder=3)
             if source in lines.index and np.isfinite(x).any():
                 fit = lines.loc[source]
                 line_between(

@@ -10,12 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from empirical.figures.elements import DARK, dot, finite_bars, legend_below, readable, source_colours
+from empirical.figures.elements import DARK, dot, finite_bars, legend_below, readable
 from empirical.group_tables import dprime_table
 from empirical.robustness import growth_exponents, shifts
 from theory.links import dprime, dprime_inverse
 from theory.page import current_page, first_in_row, panels, pt
-from theory.plotting import MARKERS, panel_letters, percent_ticks, save_figure, use_style
+from theory.plotting import panel_letters, percent_ticks, save_figure, use_style
+from theory.source_looks import Look, source_looks
 
 
 def draw_data_efficiency(
@@ -32,7 +33,7 @@ def draw_data_efficiency(
     single = accuracies[accuracies["kind"] == "single"]
     names, sources = [reference, *shifts(accuracies, reference)], list(pd.unique(single["sources"]))
     places, growth = dprime_table(single, reference), growth_exponents(single)
-    colours = source_colours(sources)
+    looks = source_looks(sources)
     # Five panels: three abreast on the screen, and the last cell holds the exponents.
     columns = min(3, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)
@@ -40,29 +41,27 @@ def draw_data_efficiency(
         rows, columns, (3.2 * columns, 2.7 * rows + 0.5), extra=0.6, flow=True, layout="constrained"
     )
     for i, (ax, name) in enumerate(zip(axes, names, strict=False)):
-        _panel(ax, places[places["test_set"] == name], growth[growth["test_set"] == name], colours)
+        _panel(ax, places[places["test_set"] == name], growth[growth["test_set"] == name], looks)
         ax.set_title(readable(name), loc="left")
         ax.set_xlabel("training samples n")
         if first_in_row(i % columns, columns):
             ax.set_ylabel("accuracy")
-    _exponents(axes[len(names)], growth, names, colours)
+    _exponents(axes[len(names)], growth, names, looks)
     for ax in axes[len(names) + 1 :]:
         ax.set_axis_off()
     panel_letters(axes[: len(names) + 1])
-    handles = [dot(c, MARKERS[i % len(MARKERS)], line="-") for i, c in enumerate(colours.values())]
-    legend_below(
-        fig, [*handles, dot(DARK, "", line="--")], [*map(readable, colours), "guide: d′ grows as √n"]
-    )
+    handles = [dot(*look, line="-") for look in looks.values()]
+    legend_below(fig, [*handles, dot(DARK, "", line="--")], [*map(readable, looks), "guide: d′ grows as √n"])
     return save_figure(fig, path_stem)
 
 
-def _panel(ax: Axes, places: pd.DataFrame, growth: pd.DataFrame, colours: dict[str, str]) -> None:
+def _panel(ax: Axes, places: pd.DataFrame, growth: pd.DataFrame, looks: dict[str, Look]) -> None:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     classes = int(places["num_classes"].iloc[0])
     exponents = growth.set_index("sources")
     kept, lost = [], 0
-    for i, (source, colour) in enumerate(colours.items()):
+    for source, (colour, marker) in looks.items():
         own = places[places["sources"] == source].sort_values("n_train")
         on_axis = own["dprime"].to_numpy(float) > 0
         lost += int((~on_axis).sum())
@@ -77,7 +76,7 @@ def _panel(ax: Axes, places: pd.DataFrame, growth: pd.DataFrame, colours: dict[s
         ax.plot(
             n,
             value,
-            MARKERS[i % len(MARKERS)],
+            marker,
             ms=4.2,
             color=colour,
             mec="white",
@@ -122,11 +121,11 @@ def _guide(ax: Axes, n: np.ndarray, value: np.ndarray) -> None:
     ax.plot(ends, lift * np.sqrt(ends), color=DARK, lw=0.9, ls="--", zorder=1)
 
 
-def _exponents(ax: Axes, growth: pd.DataFrame, names: list[str], colours: dict[str, str]) -> None:
+def _exponents(ax: Axes, growth: pd.DataFrame, names: list[str], looks: dict[str, Look]) -> None:
     """Exponents with 95% intervals: a group of rows per test set, the theory's bound as a line."""
-    count = len(colours)
+    count = len(looks)
     for i, name in enumerate(names):
-        for k, (source, colour) in enumerate(colours.items()):
+        for k, (source, (colour, marker)) in enumerate(looks.items()):
             own = growth[(growth["test_set"] == name) & (growth["sources"] == source)]
             if own.empty:
                 continue
@@ -135,7 +134,7 @@ def _exponents(ax: Axes, growth: pd.DataFrame, names: list[str], colours: dict[s
             ax.errorbar(
                 e, at, xerr=[[e - low], [high - e]], fmt="none", ecolor=colour, elinewidth=0.8, capsize=0
             )
-            ax.plot(e, at, MARKERS[k % len(MARKERS)], ms=3.4, color=colour, mec="white", mew=0.3)
+            ax.plot(e, at, marker, ms=3.4, color=colour, mec="white", mew=0.3)
     ax.axvline(0.5, color=DARK, lw=0.9, ls="--", zorder=1)
     ax.set_yticks([-i for i in range(len(names))], [readable(name) for name in names])
     ax.set(ylim=(-len(names) + 0.5, 0.5), xlabel="growth dlog d′/dlog n")

@@ -17,12 +17,12 @@ from empirical.figures.elements import (
     legend_below,
     mixture_marker,
     readable,
-    source_colours,
 )
 from empirical.group_means import Means, group_means
 from empirical.prediction import mixture_shares
 from theory.page import first_in_row, panels, pt
 from theory.plotting import MARKERS, dprime_axes, panel_letters, save_figure, use_style
+from theory.source_looks import Look, source_looks
 
 _LANE = 0.19
 """Prediction and other models stand this far above and below the measurement."""
@@ -33,7 +33,7 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
 
     Panels of shifts, d' axis in percent: the designed mixture as measured (pie of its shares, 95% interval of seeds and images)
     and as predicted before it was trained (diamond above it, 95%); below, every other mixture of that many samples (grey
-    ticks) and every single source (ticks in its colour). A design that is one source has an open diamond: its models are those
+    ticks) and every single source (its marker). A design that is one source has an open diamond: its models are those
     that it was chosen for. On the worst of several shifts each counts by its smallest
     mean d', in percent of that of the first one's number of classes. Ranks: where the design stands among the input mixtures,
     with the ranks that the errors of the differences leave open (`empirical.design_rank`). In the panels of shifts the
@@ -44,7 +44,7 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
     targets = [str(name) for name in pd.unique(designed["shift"])]
     budgets = [int(n) for n in pd.unique(designed["budget"])]
     sources = list(pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"]))
-    colours, means = source_colours(sources), group_means(accuracies)
+    looks, means = source_looks(sources), group_means(accuracies)
     classes = accuracies.drop_duplicates("test_set").set_index("test_set")["num_classes"]
     columns = 3
     rows = -(-(len(targets) + 1) // columns)
@@ -55,7 +55,7 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
         here = designed[designed["shift"] == target].set_index("budget")
         for row, budget in enumerate(budgets):
             if budget in here.index:
-                _row(ax, len(budgets) - 1 - row, here.loc[budget], str(target), means, int(budget), colours)
+                _row(ax, len(budgets) - 1 - row, here.loc[budget], str(target), means, int(budget), looks)
         dprime_axes(ax, int(classes[target_shifts(str(target))[0]]), "x", ticks="percent")
         ax.set_title(_words(str(target)), loc="left")
         ax.set_xlabel("accuracy under shift")
@@ -72,8 +72,8 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
         labels.append("design of one source: judged by its own models")
     handles.append(Line2D([], [], color=PALE, marker="|", ls="none", ms=7))
     labels.append("other mixtures")
-    handles += [Line2D([], [], color=c, marker="|", ls="none", ms=8, mew=2) for c in colours.values()]
-    labels += [f"{readable(name)} alone" for name in colours]
+    handles += [dot(*look, size=4.2) for look in looks.values()]
+    labels += [f"{readable(name)} alone" for name in looks]
     if np.isfinite(designed["gain_over_source"].to_numpy(float)).any():
         handles.append(Line2D([], [], ls="none"))
         labels.append("gain: d′ over the best single source, 95%")
@@ -100,7 +100,7 @@ def _budgets(ax: Axes, budgets: list[int], named: bool) -> None:
 
 
 def _row(
-    ax: Axes, at: int, design: pd.Series, target: str, means: Means, budget: int, colours: dict[str, str]
+    ax: Axes, at: int, design: pd.Series, target: str, means: Means, budget: int, looks: dict[str, Look]
 ) -> None:
     own, places = str(design["sources"]), [means.test_sets.index(name) for name in target_shifts(target)]
     for (kind, sources, _, n), group in means.groups.items():
@@ -108,10 +108,11 @@ def _row(
         if n != budget or kind not in ("single", "input_mixing") or not np.isfinite(value):
             continue
         single = kind == "single"
-        ax.plot(
-            value, at - 1.3 * _LANE, "|", color=colours.get(sources, PALE) if single else PALE, ms=8 if single else 6,
-            mew=1.8 if single else 0.9, zorder=2.5 if single else 2,
-        )  # fmt: skip
+        if single:
+            colour, marker = looks[sources]
+            ax.plot(value, at - 1.3 * _LANE, marker, color=colour, ms=4.8, mec="white", mew=0.4, zorder=2.5)
+        else:
+            ax.plot(value, at - 1.3 * _LANE, "|", color=PALE, ms=6, mew=0.9, zorder=2)
     ax.hlines(at + 1.3 * _LANE, design["dprime_low"], design["dprime_high"], color=DARK, lw=1.0, zorder=3)
     # A design of one source is that source: its models are the prediction's own, and nothing new was trained.
     face, edge = (DARK, "white") if ":" in own else ("white", DARK)
@@ -129,6 +130,7 @@ def _row(
             0.02, at + 0.42, words, transform=ax.get_yaxis_transform(), va="top", fontsize=pt(6.5), color=INK
         )
     shares = mixture_shares(own) if ":" in own else {own: 1.0}
+    colours = {name: colour for name, (colour, _) in looks.items()}
     mixture_marker(ax, measured, at, shares, colours, size=8.0, zorder=6)
 
 

@@ -19,17 +19,17 @@ from empirical.figures.elements import (
     dot,
     legend_below,
     readable,
-    source_colours,
 )
 from theory.page import panels
 from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import Look, source_looks
 
 BIASES: dict[str, tuple[str, str, bool, str]] = {
     **{f"bias of {rule}": RULE_STYLE[rule] for rule in ("mediant", "quadrature", "lines")},
-    "bias of place from overlap": ("#1B7F5C", "P", True, "place from overlap"),
+    "bias of place from overlap": (INK, "P", True, "place from overlap"),
     "bias, class by class": ("#A0174B", "X", True, "mediant, class by class"),
     "bias, weights per target, in sample": (
-        "#E69F00",
+        "#7A7A7A",
         "*",
         True,
         "weights per target (fitted to these mixtures)",
@@ -78,16 +78,16 @@ def draw_diagnosis(diagnosis: pd.DataFrame, path_stem: str | Path) -> list[Path]
         rows, columns, (3.8 * columns, 2.75 * rows + 0.7), extra=0.9, flow=True, layout="constrained"
     )
     single = diagnosis[diagnosis["diagnostic"].isin(["growth", "intercept"])]
-    colours = source_colours(list(pd.unique(single["sources"])))
+    looks = source_looks(pd.unique(single["sources"]))
     used: list[str] = []
     for ax, (title, draw) in zip(axes, drawn, strict=False):
-        used += draw(ax, diagnosis, colours)
+        used += draw(ax, diagnosis, looks)
         ax.set_title(title, loc="left")
     for ax in axes[len(drawn) :]:
         ax.set_axis_off()
     panel_letters(axes[: len(drawn)])
-    handles = [dot(colour) for colour in colours.values()]
-    labels = [readable(name) for name in colours]
+    handles = [dot(*look) for look in looks.values()]
+    labels = [readable(name) for name in looks]
     letters = {draw: letter for (_, draw), letter in zip(drawn, "abcdefgh", strict=False)}
     opened = [
         f"{words} ({letters[draw]})"
@@ -139,22 +139,22 @@ def _categories(ax: Axes, names: list[str]) -> None:
 def _by_source(
     ax: Axes,
     table: pd.DataFrame,
-    colours: dict[str, str],
+    looks: dict[str, Look],
     names: list[str],
     filled: bool = True,
     shift: float = 0.0,
 ) -> None:
-    for i, (source, colour) in enumerate(colours.items()):
+    for i, (source, (colour, marker)) in enumerate(looks.items()):
         part = table[(table["sources"] == source) & table["test_set"].isin(names)]
-        x = np.array([names.index(name) for name in part["test_set"]]) + _spread(len(colours), i) + shift
-        _points(ax, x, part, colour, filled=filled)
+        x = np.array([names.index(name) for name in part["test_set"]]) + _spread(len(looks), i) + shift
+        _points(ax, x, part, colour, marker, filled)
 
 
-def _bars(ax: Axes, table: pd.DataFrame, colours: dict[str, str], names: list[str]) -> None:
+def _bars(ax: Axes, table: pd.DataFrame, looks: dict[str, Look], names: list[str]) -> None:
     """Short bars without intervals, above or below the points of the same source."""
-    for i, (source, colour) in enumerate(colours.items()):
+    for i, (source, (colour, _)) in enumerate(looks.items()):
         part = table[(table["sources"] == source) & table["test_set"].isin(names)]
-        x = np.array([names.index(name) for name in part["test_set"]]) + _spread(len(colours), i)
+        x = np.array([names.index(name) for name in part["test_set"]]) + _spread(len(looks), i)
         ax.plot(x, part["value"], "_", ms=5.5, mew=1.1, color=colour, ls="none", zorder=3)
 
 
@@ -165,20 +165,20 @@ def _order(diagnosis: pd.DataFrame) -> list[str]:
     return [n for n in every if n not in lines] + lines
 
 
-def _growth(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+def _growth(ax: Axes, diagnosis: pd.DataFrame, looks: dict[str, Look]) -> list[str]:
     names = _order(diagnosis)
     _by_source(
         ax,
         diagnosis[diagnosis["diagnostic"] == "growth from overlap"],
-        colours,
+        looks,
         names,
         filled=False,
         shift=0.05,
     )
     judged = growth_rows(diagnosis)
-    _by_source(ax, judged, colours, names)
+    _by_source(ax, judged, looks, names)
     if set(judged["diagnostic"]) != {"growth"}:
-        _bars(ax, diagnosis[diagnosis["diagnostic"] == "growth"], colours, names)
+        _bars(ax, diagnosis[diagnosis["diagnostic"] == "growth"], looks, names)
     ax.axhline(0.5, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
     ax.annotate("bound", (1, 0.5), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
                 fontsize=7, annotation_clip=False)  # fmt: skip
@@ -186,36 +186,36 @@ def _growth(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[
     return []
 
 
-def _intercepts(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+def _intercepts(ax: Axes, diagnosis: pd.DataFrame, looks: dict[str, Look]) -> list[str]:
     table = diagnosis[diagnosis["diagnostic"] == "intercept"]
     names = [name for name in _order(diagnosis) if name in set(table["test_set"])]
     ax.axhline(0.0, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
-    _by_source(ax, table, colours, names)
+    _by_source(ax, table, looks, names)
     _categories(ax, names)
     return []
 
 
-def _overlap(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+def _overlap(ax: Axes, diagnosis: pd.DataFrame, looks: dict[str, Look]) -> list[str]:
     names = _order(diagnosis)
     pairs = diagnosis[diagnosis["diagnostic"] == "overlap"]
     rows = []
-    for source in colours:
+    for source in looks:
         with_source = pairs[[source in str(words).split("+") for words in pairs["sources"]]]
         for test_set, part in with_source.groupby("test_set", sort=False):
             rows.append((test_set, source, part["value"].mean(), np.nan, np.nan))
     others = pd.DataFrame(rows, columns=["test_set", "sources", "value", "low", "high"])
-    _by_source(ax, others, colours, names, filled=False)
-    _by_source(ax, diagnosis[diagnosis["diagnostic"] == "own overlap"], colours, names)
+    _by_source(ax, others, looks, names, filled=False)
+    _by_source(ax, diagnosis[diagnosis["diagnostic"] == "own overlap"], looks, names)
     _categories(ax, names)
     return []
 
 
-def _weights(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+def _weights(ax: Axes, diagnosis: pd.DataFrame, looks: dict[str, Look]) -> list[str]:
     table = diagnosis[diagnosis["diagnostic"] == "weight per target"]
     names = [name for name in _order(diagnosis) if name in set(table["test_set"])]
     ax.set_yscale("log")
     ax.axhline(1.0, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
-    _by_source(ax, table, colours, names)
+    _by_source(ax, table, looks, names)
     ticks = [0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10]
     ax.yaxis.set_major_locator(FixedLocator(ticks))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -224,7 +224,7 @@ def _weights(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list
     return []
 
 
-def _biases(ax: Axes, diagnosis: pd.DataFrame, colours: dict[str, str]) -> list[str]:
+def _biases(ax: Axes, diagnosis: pd.DataFrame, looks: dict[str, Look]) -> list[str]:
     diagnosis = diagnosis[
         diagnosis["n_train"].eq(bias_size(diagnosis)) | ~diagnosis["diagnostic"].isin(BIASES)
     ]

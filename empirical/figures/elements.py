@@ -1,16 +1,15 @@
 """Shared elements of the figures: colours of sources, pie markers of mixtures, panels in percent, one legend outside.
 
-Use `source_colours` for colours that stay the same from panel to panel, `mixture_marker` for a mixture drawn as a pie of
+Use `source_colours` for colours that stay the same from figure to figure, `mixture_marker` for a mixture drawn as a pie of
 its sources' colours, and `OpenEnded` for models whose accuracy of 0 or 1 has no place on probit axes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
@@ -21,7 +20,8 @@ from scipy.special import ndtri
 from empirical.prediction import mixture_shares
 from theory.counts import clopper_pearson
 from theory.page import pt
-from theory.plotting import PALETTE, probit_axes
+from theory.plotting import probit_axes
+from theory.source_looks import source_looks
 
 DARK, INK, PALE = "#222222", "#555555", "#9A9A9A"
 # Colours tell sources apart, so rules have shapes and colours that no source has.
@@ -33,21 +33,11 @@ RULE_STYLE: dict[str, tuple[str, str, bool, str]] = {
     "best_source": (PALE, "v", False, "baseline: best source"),
 }
 """Rule -> colour, marker, filled, words."""
-_COLOURS = [PALETTE[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky", "olive")]
 
 
-def source_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour per source: Okabe-Ito's for up to seven, evenly spread hues of alternating lightness beyond."""
-    names = list(dict.fromkeys(names))
-    colours = list(_COLOURS)
-    if len(names) > len(colours):
-        from matplotlib import colormaps
-
-        spread = np.linspace(0.05, 0.95, len(names))
-        colours = [
-            to_hex(colormaps["turbo"](v if i % 2 == 0 else max(v - 0.02, 0))) for i, v in enumerate(spread)
-        ]
-    return dict(zip(names, colours, strict=False))
+def source_colours(names: Iterable[str]) -> dict[str, str]:
+    """The colour of each source (`theory.source_looks`): the same in every figure for the embedded sources."""
+    return {name: colour for name, (colour, _) in source_looks(names).items()}
 
 
 def readable(name: str) -> str:

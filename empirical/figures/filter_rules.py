@@ -13,11 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from empirical.errors import StudyError
-from empirical.figures.elements import DARK, PALE, dot, legend_below, readable, source_colours
+from empirical.figures.elements import DARK, PALE, dot, legend_below, readable
 from empirical.filter_prediction import TOLD_MORE
 from empirical.scoring import ALL_SHIFTS
 from theory.page import figure_size
 from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import Look, shift_looks
 
 COMPARED = {
     "ratio_predicted": "Theorem 3, plain",
@@ -41,9 +42,9 @@ RULE_WORDS = {
 def draw_filter_rules(filtering: pd.DataFrame, scores: pd.DataFrame, path_stem: str | Path) -> list[Path]:
     """Write PATH_STEM.png and .pdf: predicted against measured ratio of every filtered cell, and the rules' errors.
 
-    First three panels: one point per pool, filter, kept share and shift, by `COMPARED`; colours are shifts, open points the
-    pools that are not the largest, bars the measurement's standard error. Last: rms error over all shifts with its 95% interval
-    over pools, open where the rule is told a model trained on the pool; dashed, the noise of the measurement alone.
+    First three panels: one point per pool, filter, kept share and shift, by `COMPARED`; colours and markers are shifts, open
+    points the pools that are not the largest, bars the measurement's standard error. Last: rms error over all shifts with its
+    95% interval over pools, open where the rule is told a model trained on the pool; dashed, the noise of the measurement alone.
 
     Raises StudyError where nothing was predicted.
     """
@@ -51,7 +52,7 @@ def draw_filter_rules(filtering: pd.DataFrame, scores: pd.DataFrame, path_stem: 
     if cells.empty:
         raise StudyError("no filtered pool in filtering.csv has a prediction: nothing to draw")
     use_style()
-    colours = source_colours(list(pd.unique(cells["shift"])))
+    looks = shift_looks(pd.unique(cells["shift"]))
     size = figure_size(9.6, 3.1, rows=1, extra=0.7)
     fig, axes = plt.subplots(1, 4, figsize=size, layout="constrained", width_ratios=(1, 1, 1, 0.85))
     columns = ["ratio_measured", *COMPARED]
@@ -59,9 +60,9 @@ def draw_filter_rules(filtering: pd.DataFrame, scores: pd.DataFrame, path_stem: 
     margin = 0.04 * (high - low)
     largest = cells["pool_size"] == cells["pool_size"].max()
     for ax, (column, words) in zip(axes, COMPARED.items(), strict=False):
-        for shift, colour in colours.items():
+        for shift, look in looks.items():
             for part, filled in ((cells[~largest], False), (cells[largest], True)):
-                _points(ax, part[part["shift"] == shift], column, colour, filled)
+                _points(ax, part[part["shift"] == shift], column, look, filled)
         ax.axline((0, 0), slope=1, color=PALE, lw=0.8, zorder=1)
         ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
         error = cells[column] - cells["ratio_measured"]
@@ -70,8 +71,8 @@ def draw_filter_rules(filtering: pd.DataFrame, scores: pd.DataFrame, path_stem: 
     axes[0].set_ylabel("predicted d′ ratio")
     _errors(axes[3], scores)
     panel_letters(list(axes))
-    handles = [dot(colour) for colour in colours.values()]
-    words = [readable(shift) for shift in colours]
+    handles = [dot(*look) for look in looks.values()]
+    words = [readable(shift) for shift in looks]
     if not largest.all():
         handles.append(dot(DARK, filled=False))
         words.append("smaller pools")
@@ -84,10 +85,10 @@ def draw_filter_rules(filtering: pd.DataFrame, scores: pd.DataFrame, path_stem: 
     return save_figure(fig, path_stem)
 
 
-def _points(ax: Axes, part: pd.DataFrame, column: str, colour: str, filled: bool) -> None:
-    error = part["ratio_measured_stderr"].to_numpy(float)
+def _points(ax: Axes, part: pd.DataFrame, column: str, look: Look, filled: bool) -> None:
+    error, (colour, marker) = part["ratio_measured_stderr"].to_numpy(float), look
     ax.errorbar(
-        part["ratio_measured"], part[column], xerr=np.where(np.isfinite(error), error, 0.0), fmt="o", ms=3.0,
+        part["ratio_measured"], part[column], xerr=np.where(np.isfinite(error), error, 0.0), fmt=marker, ms=3.0,
         color=colour, mfc=colour if filled else "white", mew=0.7, elinewidth=0.4, capsize=0, zorder=4 if filled else 3,
     )  # fmt: skip
 

@@ -17,11 +17,11 @@ from empirical.figures.elements import (
     percent_panel,
     pool_label,
     readable,
-    source_colours,
 )
 from empirical.robustness import group_labels, models_of_shift, shifts, with_link_errors
 from theory.page import first_in_row, panels
 from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import source_looks
 
 
 def draw_filtering(
@@ -29,8 +29,8 @@ def draw_filtering(
 ) -> list[Path]:
     """Write PATH_STEM.png and .pdf: one row per pool, one column per shift, probit axes in percent.
 
-    Grey: models trained on the raw pool. Colours: models trained on what each filter kept (squares, solid line), beside
-    the single-source models of the source that trained the filter (small dots, dashed line). Theorem 3 (filtering) says
+    Grey: models trained on the raw pool. Colours: models trained on what each filter kept (filled, solid line), beside
+    the single-source models of the source that trained the filter (small, open, dashed line). Theorem 3 (filtering) says
     that what passes a filter inherits the filter's slope in part: a solid line then lies between the grey and its dashed
     one. Lines are the fitted probit lines of groups of 3 or more models; bars are 95% intervals
     from the test images. A model with an accuracy of 0 or 1 is a bar that is
@@ -43,8 +43,7 @@ def draw_filtering(
     filtered = table[table["kind"] == "filtered"]
     pools = list(pd.unique(filtered["sources"]))
     filters = [name for name in pd.unique(filtered["filter"]) if name != "none"]
-    # The same colour as in the figure of mixtures: colours go by the order of the single sources.
-    colours = source_colours([*pd.unique(table.loc[table["kind"] == "single", "sources"]), *filters])
+    looks = source_looks([*pd.unique(table.loc[table["kind"] == "single", "sources"]), *filters])
     labels = dict(zip(filtered["run"], group_labels(filtered), strict=True))
     rows, columns = max(len(pools), 1), max(len(names), 1)
     fig, axes = panels(
@@ -62,8 +61,8 @@ def draw_filtering(
         ]
         for name in filters:
             runs = of_pool.loc[of_pool["filter"] == name, "run"]
-            series += [("single", name, colours[name], ".", (0, (4, 2)))]
-            series += [("filtered", labels[run], colours[name], "s", "-") for run in runs]
+            series += [("single", name, *looks[name], (0, (4, 2)))]
+            series += [("filtered", labels[run], *looks[name], "-") for run in runs]
         for j, shift in enumerate(names):
             models = models_of_shift(table, shift, reference)
             all_x, all_y, open_ended = [], [], OpenEnded()
@@ -83,8 +82,9 @@ def draw_filtering(
                         elinewidth=0.5, alpha=0.5, zorder=3,
                     )  # fmt: skip
                 axes[i * columns + j].plot(
-                    x, y, marker, ms=4.5 if own else 3.8, color=colour, mec="none" if own else "white", mew=0.3,
-                    ls="none", alpha=0.6 if own else 1.0, zorder=2 if own else 4,
+                    x, y, marker, ms=3.4 if own else 4.2, mfc="white" if own else colour, mec=colour if own else "white",
+                    mew=0.7 if own else 0.3,
+                    ls="none", alpha=0.8 if own else 1.0, zorder=2 if own else 4,
                 )  # fmt: skip
                 if (kind, group, shift) in lines.index and np.isfinite(x).any():
                     fit = lines.loc[(kind, group, shift)]
@@ -120,7 +120,7 @@ def draw_filtering(
         ["raw pool" + (f" ({pool_label(pools[0])})" if len(pools) == 1 else "")],
     )
     for name in filters:
-        handles += [dot(colours[name], "s", line="-"), dot(colours[name], ".", line="--")]
+        handles += [dot(*looks[name], line="-"), dot(*looks[name], filled=False, size=3.4, line="--")]
         words += [
             f"pool filtered by the CLIP of {pool_label(name)}",
             f"{pool_label(name)} itself (the filter's own line)",

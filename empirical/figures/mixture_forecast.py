@@ -29,6 +29,7 @@ from empirical.figures.elements import (
 from empirical.prediction import mixture_shares
 from empirical.robustness import models_of_shift, shifts, with_link_errors
 from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import source_looks
 
 _MOST_PIES = 14
 _MOST_ROWS = 12
@@ -63,7 +64,7 @@ def draw_mixture_forecast(
         )
         _ratios(axes[1, j], models_of_shift(table, shift, reference), of_shift, colours, n_train, rule)
     panel_letters(list(axes.flat))
-    handles: list = [dot(colour, line="-") for colour in colours.values()]
+    handles: list = [dot(*look, line="-") for look in source_looks(colours).values()]
     words = [readable(name) for name in colours]
     handles.append(dot(DARK, "o"))
     words.append(f"mixture (pie of its sources), forecast by {RULE_STYLE[rule][3]}, n = {n_train:,}")
@@ -89,13 +90,15 @@ def _plane(
     j: int,
 ) -> int:
     open_ended, x, y = OpenEnded(), [], []
-    for source, colour in colours.items():
+    for source, (colour, marker) in source_looks(colours).items():
         part = models[
             (models["group"] == source) & np.isfinite(models["x_probit"]) & np.isfinite(models["y_probit"])
         ]
         by_size = part.groupby("n_train")[["x_probit", "y_probit"]].mean()
         ax.plot(by_size["x_probit"], by_size["y_probit"], "-", color=colour, lw=0.8, zorder=2)
-        ax.plot(part["x_probit"], part["y_probit"], "o", ms=2.8, color=colour, mec="white", mew=0.3, zorder=3)
+        ax.plot(
+            part["x_probit"], part["y_probit"], marker, ms=3.4, color=colour, mec="white", mew=0.3, zorder=3
+        )
         ends = open_ended.add(models[models["group"] == source], colour)
         x += [part["x_probit"].to_numpy(float), ends[0]]
         y += [part["y_probit"].to_numpy(float), ends[1]]

@@ -36,6 +36,7 @@ from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares
 from empirical.robustness import models_of_shift, shifts, with_link_errors
 from theory.page import first_in_row, panels, pt, row_breaks
 from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import source_looks
 
 __all__ = ["draw_filtering", "draw_predictions_vs_measurements"]
 
@@ -141,7 +142,7 @@ def _legend(
     shown: list[tuple[str, int]],
     num_open: int,
 ) -> None:
-    handles: list = [dot(colour, line="-", size=3.2) for colour in colours.values()]
+    handles: list = [dot(*look, line="-", size=3.6) for look in source_looks(colours).values()]
     labels = [readable(name) for name in colours]
     mixtures = list(dict.fromkeys(sources for sources, _ in shown))
     sizes = sorted({n for _, n in shown})

@@ -9,11 +9,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from empirical.errors import StudyError
-from empirical.figures.elements import DARK, dot, legend_below, readable, source_colours
+from empirical.figures.elements import DARK, dot, legend_below, readable
 from empirical.group_means import group_means
 from empirical.measured_sources import MeasuredSources, measure_sources, sources_by_size
 from theory.page import panels, pt
-from theory.plotting import MARKERS, panel_letters, save_figure, use_style
+from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import source_looks
 
 _PERCENT = (1, 2, 5, 10, 20, 30, 50, 70, 80, 90, 95, 98, 99)
 
@@ -60,13 +61,7 @@ def draw_overlaps(
         _map(ax, last, test_set, lowest, named=i % _columns(axes) == 0)
         ax.set_title(f"{readable(test_set)}, n = {last.n_train:,}", loc="left")
     noise = axes[len(tests)]
-    looks = dict(
-        zip(
-            last.sources,
-            zip(source_colours(last.sources).values(), _markers(len(last.sources)), strict=True),
-            strict=True,
-        )
-    )
+    looks = source_looks(last.sources)
     _noise(noise, measured, reference, looks)
     noise.set_title(f"noise on the {readable(reference)}", loc="left")
     for ax in axes[len(tests) + 1 :]:
@@ -76,10 +71,6 @@ def draw_overlaps(
     guide = Line2D([], [], color=DARK, lw=1.0, ls=(0, (3, 2)))
     legend_below(fig, [*handles, guide], [*map(readable, looks), "guide: noise falls as 1/n"])
     return save_figure(fig, path_stem)
-
-
-def _markers(count: int) -> list[str]:
-    return [MARKERS[i % len(MARKERS)] for i in range(count)]
 
 
 def _columns(axes: list[Axes]) -> int:

@@ -3,6 +3,7 @@
 Use `draw_pairs`; `pairs_of` lists the pairs of a table.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,12 @@ from empirical.group_tables import ratio_table
 from empirical.prediction import BASELINES, PRIMARY_RULE, RULES, mixture_shares, predict_ratio
 from empirical.robustness import shifts
 from theory.links import dprime, dprime_inverse
-from theory.page import figure_size
+from theory.page import current_page, figure_size
 from theory.plotting import panel_letters, percent_ticks, save_figure, use_style
+from theory.source_looks import source_looks
 
-MOST_PAIRS = 6
-"""Pairs that a figure has room for."""
+MOST_PAIRS = 8
+"""Pairs that a figure has room for; more are drawn in a second one."""
 _ANCHOR = 0.7
 """Reference accuracy at which a d' ratio is told as an accuracy under shift."""
 
@@ -50,19 +52,20 @@ def draw_pairs(
     predictions: pd.DataFrame,
     path_stem: str | Path,
     reference: str = "reference",
-    most_pairs: int = MOST_PAIRS,
+    chosen: Sequence[tuple[str, str]] | None = None,
 ) -> list[Path]:
     """Write the figure: a row per pair of sources, a column per shift; the d' ratio against the second source's share.
 
     Pies are measured mixtures at the pair's largest n, discs at both ends its sources at the same n, with 95% intervals.
     Curves are what the rules say at every share, from the sources alone (`predict_ratio`); the primary rule's diamonds are
     read at the ensemble's place where there is one (`predict_mixtures`), so they may lie off its curve. The right axis says
-    what a ratio means: accuracy under shift of a model with 70% reference accuracy. Of more than `most_pairs` pairs those
-    with most shares are drawn. Returns the paths.
+    what a ratio means: accuracy under shift of a model with 70% reference accuracy. `chosen`: keys of `pairs_of` to draw
+    (default: all). Returns the paths.
     """
     use_style()
     ratios, names = ratio_table(accuracies, reference), shifts(accuracies, reference)
-    pairs = dict(list(pairs_of(ratios).items())[:most_pairs])
+    every = pairs_of(ratios)
+    pairs = {pair: every[pair] for pair in (every if chosen is None else chosen)}
     colours = source_colours(list(pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"])))
     classes = accuracies.drop_duplicates("test_set").set_index("test_set")["num_classes"]
     lines = trends[(trends["kind"] == "single") & (trends["link"] == "dprime") & (trends["fit"] == "line")]
@@ -75,24 +78,24 @@ def draw_pairs(
                 ratios[ratios["shift"] == shift],
                 lines[lines["shift"] == shift].set_index("sources"),
             )
-            _pair(ax, of_shift, of_lines, predictions[predictions["shift"] == shift], pair, mixtures, colours)
+            of_pair = predictions[predictions["shift"] == shift]
+            n = largest_common_size(of_shift, pair, mixtures)
+            _pair(ax, of_shift, of_lines, of_pair, pair, mixtures, colours, n)
             if i == 0:
                 ax.set_title(readable(shift), loc="left")
             if i == rows - 1:
                 ax.set_xlabel("share of second")
             if j == 0:
-                longest = max(len(readable(pair[0])), len(readable(pair[1])) + 2)
+                words = f"{readable(pair[0])}\n→ {readable(pair[1])}" + (f"\nn = {n:,}" if n else "")
+                longest = max(map(len, words.split("\n")))
                 # A name that is longer than its row would run into the next row's.
                 room = 0.8 * 72 * fig.get_figheight() / rows / (0.56 * longest)
-                ax.set_ylabel(
-                    f"{readable(pair[0])}\n→ {readable(pair[1])}",
-                    fontsize=min(plt.rcParams["axes.labelsize"], room),
-                )
+                ax.set_ylabel(words, fontsize=min(plt.rcParams["axes.labelsize"], room))
             _accuracy_axis(ax, int(classes[reference]), int(classes[shift]), last=j == columns - 1)
     panel_letters(axes[:columns])
     fig.supylabel("d′ ratio of shift to reference", fontsize="medium")
     shown = {name for pair in pairs for name in pair}
-    handles = [dot(colour) for name, colour in colours.items() if name in shown]
+    handles = [dot(*look) for name, look in source_looks(colours).items() if name in shown]
     labels = [readable(name) for name in colours if name in shown]
     for rule in [PRIMARY_RULE, *(r for r in RULES if r not in (PRIMARY_RULE, "best_source"))]:
         colour, _, _, words = RULE_STYLE[rule]
@@ -104,10 +107,20 @@ def draw_pairs(
 
 def _grid(rows: int, columns: int):
     # Shares have the same axis in every panel: narrow panels do, so that a page keeps one column per shift.
-    size = figure_size(max(2.5 * columns, 5.0), 1.75 * rows + 1.2)
-    size = (size[0], min(1.25 * rows + 1.3, 9.0)) if size[0] < 8 else size
+    size = figure_size(max(2.5 * columns, 5.0), 1.5 * rows + 1.2)
+    size = (size[0], min(1.25 * rows + 1.3, current_page().height)) if size[0] < 8 else size
     fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
     return fig, list(axes.flat)
+
+
+def largest_common_size(ratios: pd.DataFrame, pair: tuple[str, str], mixtures: Mapping[float, str]) -> int:
+    """The largest n at which the pair is mixed and both sources are measured; 0 where there is none."""
+    single = ratios[ratios["kind"] == "single"]
+    mixed = ratios[(ratios["kind"] == "input_mixing") & ratios["sources"].isin(list(mixtures.values()))]
+    sizes = set(mixed["n_train"]).intersection(
+        *(set(single.loc[single["sources"] == name, "n_train"]) for name in pair)
+    )
+    return int(max(sizes, default=0))
 
 
 def _dash(rule: str) -> str:
@@ -122,17 +135,14 @@ def _pair(
     pair: tuple[str, str],
     mixtures: dict[float, str],
     colours: dict[str, str],
+    n: int,
 ) -> None:
-    """One panel: everything at the largest n at which the pair is mixed and both sources are measured."""
+    """One panel, everything at one n; 0 where there is none at which the pair is mixed and both sources are measured."""
     mixed = ratios[(ratios["kind"] == "input_mixing") & ratios["sources"].isin(mixtures.values())]
     single = ratios[ratios["kind"] == "single"]
-    sizes = set(mixed["n_train"]).intersection(
-        *(set(single.loc[single["sources"] == name, "n_train"]) for name in pair)
-    )
-    if not sizes:
+    if not n:
         ax.text(0.5, 0.5, "not measured", ha="center", va="center", transform=ax.transAxes, color=INK)
         return
-    n = max(sizes)
     ends = [single[(single["sources"] == name) & (single["n_train"] == n)].iloc[0] for name in pair]
     values = [(float(end["dprime_ref"]), float(end["dprime_ref"] * end["ratio"])) for end in ends]
     fits = [tuple(lines.loc[name, ["intercept", "slope"]]) for name in pair if name in lines.index]
@@ -149,16 +159,8 @@ def _pair(
     )
     for share, end in zip((0.0, 1.0), ends, strict=True):
         _interval(ax, share, end)
-        ax.plot(
-            share,
-            end["ratio"],
-            "o",
-            ms=5.5,
-            color=colours[str(end["sources"])],
-            mec="white",
-            mew=0.4,
-            zorder=5,
-        )
+        colour, marker = source_looks(colours)[str(end["sources"])]
+        ax.plot(share, end["ratio"], marker, ms=5.5, color=colour, mec="white", mew=0.4, zorder=5)
     for share, name in mixtures.items():
         row = mixed[(mixed["sources"] == name) & (mixed["n_train"] == n)]
         if len(row):

@@ -19,13 +19,13 @@ from empirical.figures.elements import (
     percent_panel,
     probit_of,
     readable,
-    source_colours,
 )
 from empirical.group_tables import dprime_table
 from empirical.line_fits import LineFit
 from empirical.robustness import fits_of_groups, models_of_shift, shifts, with_link_errors
 from theory.page import first_in_row, panels, row_breaks
-from theory.plotting import MARKERS, panel_letters, save_figure, use_style
+from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import source_looks
 
 MARKER_SIZES = (2.6, 7.0)
 """Points across: markers of the smallest and of the largest n."""
@@ -44,9 +44,7 @@ def draw_source_lines(
     use_style()
     single = accuracies[accuracies["kind"] == "single"]
     names, sources = shifts(accuracies, reference), list(pd.unique(single["sources"]))
-    looks = dict(
-        zip(sources, zip(source_colours(sources).values(), _markers(len(sources)), strict=True), strict=True)
-    )
+    looks = source_looks(sources)
     places = dprime_table(single, reference)
     fits = {
         (group, shift): fit
@@ -91,10 +89,6 @@ def draw_source_lines(
         labels.append(f"n = {n:,}")
     legend_below(fig, handles, labels, num_open)
     return save_figure(fig, path_stem)
-
-
-def _markers(count: int) -> list[str]:
-    return [MARKERS[i % len(MARKERS)] for i in range(count)]
 
 
 def _marker_size(n: int, sizes: list[int]) -> float:

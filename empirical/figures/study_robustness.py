@@ -10,15 +10,17 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from empirical.figures.elements import DARK, PALE, dot, legend_below, readable
-from theory.plotting import COLOURS, MARKERS, panel_letters, save_figure, use_style
+from empirical.figures.elements import DARK, INK, PALE, dot, legend_below, readable
+from theory.page import current_page
+from theory.plotting import panel_letters, save_figure, use_style
+from theory.source_looks import shift_looks
 
 
 def draw_study_robustness(table: pd.DataFrame, path_stem: str | Path) -> list[Path]:
     """Write PATH_STEM.png and .pdf: one panel per shift, single sources from top to bottom, one marker per set of references.
 
-    Points are accuracy above the line of single-source models, in percentage points, with 95% intervals; short grey strokes are
-    the input mixtures against the same references, on the line below the sources. Returns the two paths.
+    Points are accuracy above the line of single-source models, in percentage points, with 95% intervals; short strokes are the
+    input mixtures against the same references, on the line below the sources. Returns the two paths.
     """
     use_style()
     shifts = [str(name) for name in pd.unique(table["shift"])]
@@ -27,16 +29,14 @@ def draw_study_robustness(table: pd.DataFrame, path_stem: str | Path) -> list[Pa
     columns = max(1, min(2, len(shifts)))
     rows = -(-len(shifts) // columns) or 1
     height = 0.95 + 0.36 * (len(sources) + 1)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.8 * columns, height * rows + 0.5),
-        layout="constrained",
-        squeeze=False,
-        sharey=True,
-    )
-    styles = {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(sets)}
-    styles[sets[0]] = (DARK, "o")
+    page = current_page()
+    size = 3.8 * columns, height * rows + 0.5
+    if page.width is not None:  # rows are read across: two panels abreast on every page
+        size = page.width, min(page.height, 0.8 * size[1])
+    fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
+    # Sets differ in the test set beside the reference, so they look like it.
+    styles = {**shift_looks(sets[1:]), sets[0]: (DARK, "X")}
+    styles = {name: styles[name] for name in sets}
     for ax, shift in zip(axes.flat, shifts, strict=False):
         _panel(ax, table[table["shift"] == shift], sources, sets, styles)
         ax.set_title(readable(shift), loc="left")
@@ -46,7 +46,11 @@ def draw_study_robustness(table: pd.DataFrame, path_stem: str | Path) -> list[Pa
         ax.set_axis_off()
     panel_letters([ax for ax in axes.flat if ax.axison])
     labels = [f"against {readable(name.replace('+', ' and '))}" for name in sets]
-    legend_below(fig, [dot(colour, marker, size=4.0) for colour, marker in styles.values()], labels)
+    handles = [dot(*look, size=4.0) for look in styles.values()]
+    if (table["kind"] == "input_mixing").any():
+        handles.append(dot(INK, "|", size=5.0))
+        labels.append("each mixture, against the same references")
+    legend_below(fig, handles, labels)
     return save_figure(fig, path_stem)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from empirical.errors import StudyError
-from empirical.figures.elements import RULE_STYLE, source_colours
+from empirical.figures.elements import RULE_STYLE
 from empirical.group_tables import dprime_table, ratio_table
 from empirical.prediction import BASELINES, PREDICTION_COLUMNS, PRIMARY_RULE, RULES, mixture_shares
 from empirical.records import load_records, read_json
@@ -18,6 +18,7 @@ from empirical.robustness import group_labels, shifts
 from empirical.scoring import SCORE_COLUMNS
 from empirical.study_folder import StudyFolder
 from theory.plotting import MARKERS
+from theory.source_looks import source_looks
 
 _PREDICTED = (
     "sources", "shift", "n_train", "rule", "ratio_predicted", "ratio_predicted_stderr", "ratio_measured",
@@ -57,7 +58,7 @@ def report_payload(folder: Path) -> dict[str, Any]:
     accuracies, trends, predictions = study["accuracies"], study["trends"], study["predictions"]
     reference = str(study["provenance"].get("reference", "reference"))
     sources = [str(name) for name in pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"])]
-    colours = source_colours(sources)
+    looks = source_looks(sources)
     pools = measured_pools(folder, accuracies, reference)
     classes = {
         str(k): int(v) for k, v in accuracies.groupby("test_set", sort=False)["num_classes"].first().items()
@@ -68,8 +69,8 @@ def report_payload(folder: Path) -> dict[str, Any]:
         "shifts": shifts(accuracies, reference),
         "classes": classes,
         "sources": [
-            {"name": name, "colour": colours[name], "symbol": _SYMBOLS[MARKERS[i % len(MARKERS)]]}
-            for i, name in enumerate(sources)
+            {"name": name, "colour": colour, "symbol": _SYMBOLS[marker]}
+            for name, (colour, marker) in looks.items()
         ],
         "rules": [
             {

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from theory.page import current_page, panel_legend, panels, pt
 from theory.panels.best_mixture import RIVALS, WORST
-from theory.plotting import COLOURS, ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
+from theory.plotting import ERROR_BAR, MARKERS, panel_letters, probit_axes, save_figure, use_style
+from theory.source_looks import shift_looks, source_looks
 
 
 def draw_best_mixture(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[Path]:
@@ -54,9 +55,9 @@ def _simplex(fig: Figure, ax: Axes, grid: pd.DataFrame, path: pd.DataFrame) -> N
     ax.tricontour(x, y, values, levels=np.asarray(drawn.levels)[::4], colors="white", linewidths=0.6)
     bar = fig.colorbar(drawn, ax=ax, shrink=0.75, pad=0.02, label=f"accuracy on “{shift}”")
     probit_axes(bar.ax, "y")
-    for (objective, rows), colour, marker in zip(
-        path.groupby("objective", sort=False), COLOURS[1:], MARKERS, strict=False
-    ):
+    shifts = shift_looks(str(name) for name in path["objective"].unique() if name != WORST)
+    for objective, rows in path.groupby("objective", sort=False):
+        colour, marker = shifts.get(str(objective), ("#E0007A", "*"))
         here = rows[np.isclose(rows["n"], n)]
         label = f"best for the {objective}" if objective == WORST else f"best for “{objective}”"
         px, py = _flat(rows.sort_values("n"))
@@ -97,7 +98,13 @@ def _simplex(fig: Figure, ax: Axes, grid: pd.DataFrame, path: pd.DataFrame) -> N
 def _against_n(ax: Axes, path: pd.DataFrame) -> None:
     rows = path[path["objective"] == WORST].sort_values("n")
     shares = [rows[f"share_{name}"].to_numpy(float) for name in _names(path)]
-    ax.stackplot(rows["n"], shares, colors=[COLOURS[0], COLOURS[5], COLOURS[4]], alpha=0.85, lw=0)
+    ax.stackplot(
+        rows["n"],
+        shares,
+        colors=[colour for colour, _ in source_looks(_names(path)).values()],
+        alpha=0.85,
+        lw=0,
+    )
     edges = np.cumsum([[0.0] * len(rows), *shares], axis=0)
     # Names where their band is widest, away from the edges.
     inner = np.arange(1, len(rows) - len(rows) // 5)
@@ -117,7 +124,7 @@ def _against_n(ax: Axes, path: pd.DataFrame) -> None:
 def _rivals(ax: Axes, path: pd.DataFrame, margins: pd.DataFrame) -> None:
     rows = path[path["objective"] == WORST].sort_values("n")
     columns = dict(zip(RIVALS, ("margin", "margin_equal", "margin_single"), strict=True))
-    for (name, column), colour, marker in zip(columns.items(), COLOURS, MARKERS, strict=False):
+    for (name, column), colour, marker in zip(columns.items(), ("0.1", "0.4", "0.6"), MARKERS, strict=False):
         ax.plot(rows["n"], rows[column], color=colour, zorder=1)
         seen = margins[margins["mixture"] == name]
         # The worst shift is the one with the smallest mean margin, as in the objective.
@@ -153,21 +160,21 @@ def _trade_off(ax: Axes, grid: pd.DataFrame, frontier: pd.DataFrame) -> None:
         label="mixtures",
     )
     x, y = (frontier[frontier["shift"] == shift].sort_values("place") for shift in (first, second))
-    ax.plot(x["probit_leading"], y["probit_leading"], color=COLOURS[0], zorder=2, label="frontier, certified")
+    ax.plot(x["probit_leading"], y["probit_leading"], color="0.1", zorder=2, label="frontier, certified")
     xs, ys = x[x["probit_simulated"].notna()], y[y["probit_simulated"].notna()]
     ax.errorbar(
         xs["probit_simulated"],
         ys["probit_simulated"],
         xerr=xs["probit_stderr"],
         yerr=ys["probit_stderr"],
-        ecolor=COLOURS[0],
+        ecolor="0.1",
         **ERROR_BAR,
     )
     ax.plot(
         xs["probit_simulated"],
         ys["probit_simulated"],
         "o",
-        color=COLOURS[0],
+        color="0.1",
         mec="white",
         mew=0.6,
         ms=6,

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from theory.page import panel_legend, panels, pt
 from theory.panels.mixing import default_setting, place_curves
-from theory.plotting import COLOURS, ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
+from theory.plotting import ERROR_BAR, panel_letters, probit_axes, save_figure, use_style
+from theory.source_looks import shift_looks, source_looks
 
 _NAMES = {
     "averaging": "input mixing",
@@ -18,6 +19,8 @@ _NAMES = {
     "ensemble_heads_share": "output mixing, heads on their share of n",
     "normalised_ensemble": "output mixing, normalised heads",
 }
+# No source has these: panels c and d compare kinds of mixing and closed forms.
+_KINDS = ("0.1", "#A0174B", "#5B4FC4", "0.55")
 
 
 def draw_dilution(tables: Mapping[str, pd.DataFrame], stem: str | Path) -> list[Path]:
@@ -56,13 +59,14 @@ def _plane(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> Non
     shares = sorted(rows["share"].unique())
     middle = min(shares, key=lambda share: abs(share - 0.5))
     first, second = source_names
+    looks = source_looks(source_names)
     shown = [
-        (shares[-1], f"{first} only"),
-        (middle, f"{middle:.0%} {first}, {1 - middle:.0%} {second}"),
-        (shares[0], f"{second} only"),
+        (looks[first], shares[-1], f"{first} only"),
+        (("0.35", "D"), middle, f"{middle:.0%} {first}, {1 - middle:.0%} {second}"),
+        (looks[second], shares[0], f"{second} only"),
     ]
     reach = float(rows["probit_ref_predicted"].max()) * 1.06
-    for colour, marker, (share, label) in zip(COLOURS, "osD", shown, strict=False):
+    for (colour, marker), share, label in shown:
         line = rows[rows["share"] == share].sort_values("n")
         slope = float(line["slope_predicted"].iloc[-1])
         ax.plot([0, reach], [0, slope * reach], color=colour, lw=1.5, label=label, zorder=1)
@@ -87,9 +91,9 @@ def _slopes(ax: Axes, mixing: pd.DataFrame, source_names: tuple[str, str]) -> No
     n = float(brute.max()) if len(brute) else float(mixing["n"].median())
     styles = {"averaging": ("o", "-"), "normalised_ensemble": ("D", "--")}
     handles: list[Line2D] = []
-    for colour, (shift, rows) in zip(
-        COLOURS, mixing[mixing["n"] == n].groupby("shift", sort=False), strict=False
-    ):
+    shifts = shift_looks(map(str, mixing["shift"].unique()))
+    for shift, rows in mixing[mixing["n"] == n].groupby("shift", sort=False):
+        colour, _ = shifts[str(shift)]
         # Plain ensembles lie on the mediant of input mixing and would hide it; they are in the table and in panel c.
         for classifier, (marker, dash) in styles.items():
             group = rows[(rows["classifier"] == classifier) & (rows["sampler"] == "reduced")].sort_values(
@@ -138,7 +142,7 @@ def _points(
 def _places(ax: Axes, mixing: pd.DataFrame, curves: pd.DataFrame) -> None:
     shift, share = mixing["shift"].iloc[0], float(curves["share"].iloc[0])
     rows = mixing[(mixing["shift"] == shift) & np.isclose(mixing["share"], share)]
-    looks = dict(zip(_NAMES, zip(COLOURS, ("o", "^", "v", "D"), strict=False), strict=False))
+    looks = dict(zip(_NAMES, zip(_KINDS, ("o", "^", "v", "D"), strict=True), strict=True))
     for classifier, (colour, marker) in looks.items():
         line = curves[curves["classifier"] == classifier]
         group = rows[rows["classifier"] == classifier]
@@ -160,28 +164,39 @@ def _places(ax: Axes, mixing: pd.DataFrame, curves: pd.DataFrame) -> None:
 
 def _bias(ax: Axes, bias: pd.DataFrame) -> None:
     d = bias["d"].to_numpy(float)
+    leading, corrected = _KINDS[:2]
     for colour, marker, column, label in (
-        (COLOURS[0], "o", "bias_leading", "closed form, leading order"),
-        (COLOURS[1], "s", "bias_second_order", "with the O(1/d) correction"),
+        (leading, "o", "bias_leading", "closed form, leading order"),
+        (corrected, "s", "bias_second_order", "with the O(1/d) correction"),
     ):
         value, error = bias[column].abs().to_numpy(float), bias["probit_ref_stderr"].to_numpy(float)
         clear = value > 2 * error
         lower = np.minimum(error, 0.9 * value)
-        ax.errorbar(
-            d[clear], value[clear], yerr=np.stack([lower, error])[:, clear], ecolor=colour, **ERROR_BAR
-        )
-        ax.plot(d[clear], value[clear], marker, color=colour, mec="white", mew=0.6, ms=6, label=label)
+        if clear.any():
+            bars = np.stack([lower, error])[:, clear]
+            ax.errorbar(d[clear], value[clear], yerr=bars, ecolor=colour, **ERROR_BAR)
+            ax.plot(d[clear], value[clear], marker, color=colour, mec="white", mew=0.6, ms=6, label=label)
         # Not told apart from zero: shown as an upper limit, not as a point.
-        ax.plot(d[~clear], (value + 2 * error)[~clear], "v", color=colour, mfc="none", ms=6, zorder=3)
+        if not clear.all():
+            words = f"{label}:\nupper limit (2 s.e.)"
+            ax.plot(
+                d[~clear],
+                (value + 2 * error)[~clear],
+                "v",
+                color=colour,
+                mfc="none",
+                ms=6,
+                zorder=3,
+                label=words,
+            )
     predicted = (bias["probit_ref_second_order"] - bias["probit_ref_leading"]).abs()
-    ax.plot(d, predicted, color=COLOURS[0], lw=1.4, zorder=0, label="predicted bias, falls as 1/d")
+    ax.plot(d, predicted, color=leading, lw=1.4, zorder=0, label="predicted bias, falls as 1/d")
     start = np.flatnonzero((bias["bias_second_order"].abs() > 2 * bias["probit_ref_stderr"]).to_numpy())
     if len(start):
         at = start[0]
         guide = bias["bias_second_order"].abs().to_numpy()[at] * (d[at] / d) ** 2
         seen = guide > 0.3 * bias["probit_ref_stderr"].min()
-        ax.plot(d[seen], guide[seen], color=COLOURS[1], ls=":", lw=1.2, zorder=0, label="slope of 1/d²")
-    ax.plot([], [], "v", color=COLOURS[1], mfc="none", label="upper limit (2 s.e.)")
+        ax.plot(d[seen], guide[seen], color=corrected, ls=":", lw=1.2, zorder=0, label="slope of 1/d²")
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(d, [f"{int(v)}" for v in d])

@@ -132,7 +132,7 @@ def test_an_accuracy_of_one_is_not_moved_to_a_place_that_it_does_not_have(kept_f
         np.isfinite(accuracies["probit"]) & (accuracies["test_set"] == "v2"), "probit"
     ].max()
     assert (
-        np.nanmax(np.concatenate([line.get_ydata() for line in top.lines if line.get_marker() == "o"]))
+        np.nanmax(np.concatenate([line.get_ydata() for line in top.lines if line.get_markersize() == 3.0]))
         == highest
     )
 
