@@ -24,6 +24,7 @@ COMPARISON_COLUMNS = (
     "quantity", "test_set", "kind", "group", "n_train", "num_seeds_a", "num_seeds_b", "value_a", "value_b", "difference",
     "difference_low", "difference_high", "verdict", "seeds_needed",
 )  # fmt: skip
+VERDICTS = ("b higher", "a higher", "not told apart", "no interval")
 RATIO, DPRIME, ACCURACY = "d' ratio", "d'", "accuracy"
 
 
@@ -133,8 +134,8 @@ def _classes(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
 def summarise_comparison(comparison: pd.DataFrame) -> pd.DataFrame:
     """Counts of verdicts per quantity and test set, the mean difference, and the median of the seeds that are still needed.
 
-    Columns quantity, test_set, num_groups, b_higher, a_higher, not_told_apart, expected_by_chance (5% of the groups would be told
-    apart were there no difference), mean_difference, median_seeds_needed.
+    Columns quantity, test_set, num_groups, b_higher, a_higher, not_told_apart, no_interval (of groups without a verdict),
+    expected_by_chance (5% of the others would be told apart were there no difference), mean_difference, median_seeds_needed.
     """
     rows = []
     for (quantity, test_set), part in comparison.groupby(["quantity", "test_set"], sort=False):
@@ -142,7 +143,7 @@ def summarise_comparison(comparison: pd.DataFrame) -> pd.DataFrame:
         needed = part["seeds_needed"].dropna()
         judged = len(part) - int(counts.get("no interval", 0))
         rows.append(
-            (quantity, test_set, len(part), *(int(counts.get(v, 0)) for v in ("b higher", "a higher", "not told apart")),
+            (quantity, test_set, len(part), *(int(counts.get(verdict, 0)) for verdict in VERDICTS),
              0.05 * judged, float(part["difference"].mean()), float(needed.median()) if len(needed) else np.nan)
         )  # fmt: skip
     names = [
@@ -152,6 +153,7 @@ def summarise_comparison(comparison: pd.DataFrame) -> pd.DataFrame:
         "b_higher",
         "a_higher",
         "not_told_apart",
+        "no_interval",
         "expected_by_chance",
     ]
     return pd.DataFrame(rows, columns=[*names, "mean_difference", "median_seeds_needed"])

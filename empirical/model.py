@@ -258,7 +258,10 @@ def load_weights(model: ClipModel, path: str | os.PathLike[str]) -> ClipModel:
             state = state.get("state_dict", state)
             state = {name.removeprefix("module."): value for name, value in state.items()}
     except Exception as error:  # safetensors, zipfile and the unpickler raise a dozen types
-        raise DataError(f"{path} is not a readable weights file: {error}") from error
+        why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise DataError(
+            f"{path} is not a readable weights file (safetensors, or a torch file of tensors alone){why}"
+        ) from error
     expected = model.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]
     problems += [f"{name} is not part of the model" for name in state if name not in expected]

@@ -222,8 +222,8 @@ def check_leakage(
     """All pairs of near duplicates within and between sets, and a summary of each two sets.
 
     Returns: COLUMNS with `leak` (one of the two is of a test set, the other of a source) before them; and per two sets with
-    a pair, or a source and a test set: images of both, pairs exact and near, how many images of each are affected, and
-    their share of the second, which is the test set where there is one.
+    a pair, or a source and a test set: `leak` (the latter, with a pair), images of both, pairs exact and near, how many images
+    of each are affected, and their share of the second, which is the test set where there is one.
     """
     ordered = sorted(sets, key=lambda s: s.is_test)
     names = np.repeat([s.name for s in ordered], [len(s) for s in ordered])
@@ -249,7 +249,7 @@ def check_leakage(
                 {
                     "first": a.name,
                     "second": b.name,
-                    "leak": b.is_test and not a.is_test,
+                    "leak": b.is_test and not a.is_test and len(here) > 0,
                     "first_images": len(a),
                     "second_images": len(b),
                     "exact": int((here["kind"] == "exact").sum()),

@@ -271,6 +271,7 @@ def write_plan(study: Study, options: StudyOptions) -> None:
         options.out / "study.json",
         {
             "preset": options.preset,
+            "model": study.context.model,
             "settings": dict(study.context.settings),
             "seeds": list(study.design.seeds),
             "design": asdict(study.design),

@@ -28,8 +28,8 @@ def format_summary(
     parts = [
         _lines_text(trends),
         _growth_text(accuracies, reference),
-        _inside_text(predictions),
-        _rules_text(scores, int(predictions["num_seeds"].min()) if len(predictions) else 0),
+        _inside_text(predictions, accuracies),
+        _rules_text(scores, predictions),
         _by_source_text(by_source),
     ]
     extreme = left_out(accuracies)
@@ -85,9 +85,12 @@ def _growth_words(part: pd.DataFrame) -> tuple[str, str]:
     return f"{part['exponent'].min():.2f} to {part['exponent'].max():.2f}", ", ".join(above) or "none"
 
 
-def _inside_text(predictions: pd.DataFrame) -> str:
+def _inside_text(predictions: pd.DataFrame, accuracies: pd.DataFrame) -> str:
     counts = summarise_mixtures(predictions)
     if counts.empty:
+        sources = accuracies.loc[accuracies["kind"] == "single", "sources"].unique()
+        if len(sources) == 1 and set(accuracies["kind"]) <= {"single", "filtered"}:
+            return f"One source ({sources[0]}): nothing to mix. Give a second one to learn how they mix."
         return "No mixture has been measured together with all of its sources yet."
     cells = [[str(v) for v in row] for row in counts.itertuples(index=False)]
     verdicts = mixture_verdicts(predictions)
@@ -166,23 +169,33 @@ def _apart(rows: pd.DataFrame) -> list[str]:
     return [str(rule) for rule in rows.index[(low > 0) | (high < 0)]]
 
 
-def _rules_text(scores: pd.DataFrame, num_seeds: int) -> str:
+def _rules_text(scores: pd.DataFrame, predictions: pd.DataFrame) -> str:
     if scores.empty:
-        return ""
+        return (
+            ""
+            if predictions.empty
+            else "No rule is judged yet: no mixture has a measured d' ratio to hold it against."
+        )
+    num_seeds = int(predictions["num_seeds"].min())
     cells = [
         [row["shift"], row["rule"] + (" *" if row["rule"] == PRIMARY_RULE else ""), _value(row, "rms"), f"{row['bias']:+.3f}",
-         f"{row['noise_floor']:.3f}",
+         f"{row['noise_floor']:.3f}" if np.isfinite(row["noise_floor"]) else "one seed",
          *(("" if row["rule"] == b else _value(row, f"difference_to_{b}", sign="+")) for b in BASELINES)]
         for _, row in scores.iterrows()
     ]  # fmt: skip
     overall = scores[scores["shift"] == ALL_SHIFTS].set_index("rule")
     clusters = int(scores["num_mixtures"].max())
+    interval = (
+        f"95% bootstrap interval over {clusters} sets of sources"
+        if clusters > 1
+        else "no interval: one set of sources"
+    )
     sentences = [
         _verdict(overall.loc[rule], rule) for rule in RULES if rule in overall.index and rule not in BASELINES
     ]
     return (
-        "Error of the predicted d' ratio, nothing fitted to mixtures (rms with 95% bootstrap interval over "
-        f"{clusters} sets of sources; bias = predicted - measured; * primary rule; differences < 0 beat the baseline):\n"
+        "Error of the predicted d' ratio, nothing fitted to mixtures (rms with "
+        f"{interval}; bias = predicted - measured; * primary rule; differences < 0 beat the baseline):\n"
         + text_table(["shift", "rule", "rms", "bias", "noise floor", "minus interpolated", "minus best source"], cells)
         + "\n" + "\n".join(sentences)
         + "\nRead this with care: sets of sources share single-source models, so these intervals are somewhat too short, and"

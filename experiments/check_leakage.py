@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empirical.command import Command, print_next, print_written
-from empirical.options import NamedPaths, NamedShards
+from empirical.options import NamedPaths, NamedShards, check_at_least
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,13 @@ def run(arguments: Arguments) -> None:
     from empirical.image_sets import embedded_image_sets, read_image_set
     from empirical.named_paths import named_paths
     from empirical.near_duplicates import FALSE_POSITIVES, check_leakage
+    from empirical.next_commands import command, own_data
     from empirical.records import write_provenance
     from empirical.tables import write_table
     from empirical.work_progress import TimedLines
     from theory.counts import clopper_pearson
 
+    check_at_least(arguments, limit=0, seed=0)
     if not 0.92 <= arguments.threshold <= 1:
         raise StudyError(f"--threshold is {arguments.threshold}; it must lie in [0.92, 1]")
     if not 0.5 <= arguments.smallest_crop <= 1:
@@ -114,7 +116,20 @@ def run(arguments: Arguments) -> None:
     leaks = int(pairs["leak"].sum())
     print(f"{len(pairs)} pairs of duplicates, {leaks} of them between a source and a test set")
     print_written([arguments.out / "pairs.csv", arguments.out / "summary.csv", provenance, *paths])
-    print_next("python experiments/clip_mixtures.py", "with sources that you trust")
+    shards = {name: path if _is_shards(path) else "SHARDS" for name, path in sources.items()}
+    words = own_data(shards, tests) if sources else []
+    print_next(command("clip_mixtures", *words), "trains on the sources, judged on the test sets")
+
+
+def _is_shards(path: str) -> bool:
+    from empirical.errors import DataError
+    from empirical.shard_index import is_index
+    from empirical.shards import expand_shards
+
+    try:
+        return is_index(path) or bool(expand_shards(path))
+    except DataError:
+        return False
 
 
 main = Command(Arguments, run, __doc__, stopped="nothing was written")

@@ -106,6 +106,7 @@ def run(arguments: Arguments) -> int:
     if arguments.dry_run:
         print_plan(plan_study(options), options)
         return 0
+    plan_study(options)  # what is wrong with the options is said before anything is drawn
     if not options.test_sets:
         draw_world_once(arguments.out, progress)
     results = (write_tables if arguments.tables_only else run_study)(options, progress)
@@ -210,8 +211,17 @@ def print_plan(study, options) -> None:
 
 def next_command(arguments: Arguments) -> tuple[str, str]:
     """The one command worth trying next, and what it is."""
+    from empirical.next_commands import command, design_command
     from empirical.presets import PRESETS
+    from empirical.study_folder import StudyFolder
 
+    if arguments.source:
+        design = design_command(StudyFolder(arguments.out))
+        return (
+            (design, "the best mixture")
+            if design
+            else (command("report", arguments.out), "a page to look at")
+        )
     if arguments.preset == "smoke":
         return "python experiments/clip_mixtures.py", "the default study: six sources, 5-10 minutes"
     seeds = arguments.num_seeds or PRESETS[arguments.preset].num_seeds

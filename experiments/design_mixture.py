@@ -11,7 +11,7 @@ Examples:
 """
 
 import os
-import shlex
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +39,8 @@ class Arguments:
     seed: int = 0
     """Seed of the draws."""
     out: Path | None = None
-    """Folder for design.csv, design_candidates.csv and the figure. Default: STUDY/design."""
+    """Folder for design.csv, design_candidates.csv and the figure. Default: STUDY/design, or
+    runs/NAME_design for committed records."""
 
 
 def run(arguments: Arguments) -> int:
@@ -55,12 +56,13 @@ def run(arguments: Arguments) -> int:
     from empirical.figures.design import draw_design
     from empirical.measured_sources import measure_sources, sources_by_size
     from empirical.named_paths import named_values
+    from empirical.next_commands import beside, is_records
     from empirical.progress import counting
     from empirical.robustness import shifts
     from empirical.study_folder import StudyFolder
     from empirical.tables import write_table
 
-    check_at_least(arguments, draws=0)
+    check_at_least(arguments, budget=2, draws=0, seed=0)
     available = named_values("--available", arguments.available, "SOURCE=COUNT, such as web=100000", _count)
     folder = StudyFolder(arguments.study)
     accuracies = folder.accuracies()
@@ -74,7 +76,8 @@ def run(arguments: Arguments) -> int:
     with counting("solving the portfolio in every draw") as step:
         design = design_mixture(measured, wanted, arguments.budget, available, step)
     table, candidates = designs_table([design]), candidates_table([design])
-    out = arguments.out or arguments.study / "design"
+    at_home = beside(arguments.study, "design") if is_records(arguments.study) else arguments.study / "design"
+    out = arguments.out or at_home
     write_table(table, out / "design.csv")
     write_table(candidates, out / "design_candidates.csv")
     draw_design(table, candidates, accuracies, out / "design")
@@ -88,7 +91,7 @@ def run(arguments: Arguments) -> int:
             "which is wrong where models grow faster or slower than it says."
         )
     print_written(out / name for name in ("design.csv", "design_candidates.csv", "design.png"))
-    print_next(*train_command(design.sources, arguments, folder))
+    print_next(*next_command(design.sources, arguments, folder))
     return 0
 
 
@@ -104,15 +107,18 @@ def describe(table, candidates, wanted: tuple[str, ...]) -> str:
         f"  {'predicted on ' + ', '.join(wanted):40s} d'                    accuracy               designed is ahead",
     ]
     on_target = candidates[candidates["test_set"].isin(wanted)]
+    designed = candidates.loc[candidates["candidate"] == "designed", "sources"].iloc[0]
     for words, part in on_target.groupby("candidate", sort=False):
         row = part.loc[part["dprime_predicted"].idxmin()]
-        ahead = "" if words == "designed" else f"  in {row['designed_ahead']:.0%} of draws"
+        same = row["sources"] == designed
+        ahead = "  the same" if same else f"  in {row['designed_ahead']:.0%} of draws"
+        ahead = "" if words == "designed" else ahead
         ahead += "" if row["within_available"] else " (needs more samples than there are)"
         lines.append(
             f"  {words:40s} {row['dprime_predicted']:.2f} [{row['dprime_low']:.2f}, {row['dprime_high']:.2f}]    "
             f"{row['accuracy_predicted']:.1%} [{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]{ahead}"
         )
-    return "\n".join(lines).replace("nan", "?").replace("?%", "?")
+    return re.sub(r"\bnan\b%?", "?", "\n".join(lines))
 
 
 def _count(text: str) -> float:
@@ -121,26 +127,21 @@ def _count(text: str) -> float:
     return float(text)
 
 
-def train_command(sources: str, arguments: Arguments, folder) -> tuple[str, str]:
+def next_command(sources: str, arguments: Arguments, folder) -> tuple[str, str]:
     """The command that trains the design, on fresh seeds, with the study's own settings; and what it is for."""
+    from empirical.next_commands import beside, command, study_options
+
+    if ":" not in sources:
+        table = arguments.study / "accuracies.csv"
+        return command(
+            "predict_mixtures", table
+        ), "the design is a single source; what every mixture should reach"
     about = folder.about()
-    settings = about.get("settings", {})
     seeds = [int(seed) for seed in about.get("seeds", [])] or [0]
-    words = ["python", "experiments/clip_mixtures.py", "--preset", str(about.get("preset", "default"))]
-    own = settings.get("sources")
-    if isinstance(own, dict):
-        words += [word for name, path in own.items() for word in ("--source", f"{name}={path}")]
-        words += [
-            word
-            for name, path in settings.get("test_sets", {}).items()
-            for word in ("--test-set", f"{name}={path}")
-        ]
-    single = ":" not in sources
-    words += [] if single else ["--mixture", sources]
-    words += ["--sizes", str(arguments.budget), "--num-seeds", str(len(seeds)), "--seed", str(max(seeds) + 1)]
-    words += ["--out", f"{arguments.study}_designed"]
-    end = "the design is a single source: no mixture to train" if single else "trains it, on fresh seeds"
-    return shlex.join(words), end
+    return command(
+        "clip_mixtures", *study_options(about), "--mixture", sources, "--sizes", arguments.budget,
+        "--num-seeds", len(seeds), "--seed", max(seeds) + 1, "--out", beside(arguments.study, "designed"),
+    ), "trains it, on fresh seeds"  # fmt: skip
 
 
 main = Command(Arguments, run, __doc__)

@@ -155,6 +155,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Download, write the card, print the summary; returns the exit status: 1 when nothing could be fetched."""
+    from empirical.next_commands import command, own_data
     from empirical.sources.data_card import write_data_card
     from empirical.sources.download import download_source, index_shards
     from empirical.sources.specs import SOURCES
@@ -185,7 +186,8 @@ def run(arguments: Arguments) -> int:
         )
     if arguments.table_only:
         print(f"{request.account['asked']:,} rows in {request.table}")
-        print_next("the same command without --table-only")
+        kept = [word for word in sys.argv[1:] if word not in ("--table-only", "--no-table-only")]
+        print_next(command("download_sources", *kept), "downloads the images")
         return 0
     shown.say("summing up")
     card, written = write_data_card(request)
@@ -205,10 +207,8 @@ def run(arguments: Arguments) -> int:
             file=sys.stderr,
         )
         return 1
-    print_next(
-        f"python experiments/clip_mixtures.py --source {arguments.source}={arguments.out / 'shards'} --source OTHER=... "
-        "--test-set imagenet=val/ --test-set sketch=sketch/ --reference imagenet"
-    )
+    sources = {arguments.source: arguments.out / "shards", "OTHER": "SHARDS"}
+    print_next(command("clip_mixtures", *own_data(sources, {"imagenet": "PATH", "sketch": "PATH"})))
     return 0
 
 

@@ -84,14 +84,31 @@ def run(arguments: Arguments) -> int:
             f"{row['accuracy']:7.2%} [{row['accuracy_low']:.2%}, {row['accuracy_high']:.2%}]  {row['dprime']:6.3f}"
         )
     print_written((out / "accuracies.csv", out / "clip_benchmark.jsonl", out / "logits", *figure))
-    with_model = f" --model {arguments.model}" if arguments.model else ""
-    print_next(
-        f"python experiments/published_trends.py openclip_results.csv robustness_top1s.csv {out / 'clip_benchmark.jsonl'}"
-        if {"imagenet", "imagenet_v2"} <= set(results)
-        else f"python experiments/evaluate.py --checkpoint {arguments.checkpoint}{with_model} --test-set imagenet=PATH "
-        "--test-set imagenet_v2=PATH"
-    )
+    print_next(*next_command(arguments, sets, set(results)))
     return 0
+
+
+def next_command(arguments: Arguments, sets: dict[str, str], names: set[str]) -> tuple[str, str]:
+    """Published models beside this one, a second of ImageNet's sets for it, or for sets of your own the model's study."""
+    from empirical.next_commands import command
+    from empirical.published import TEST_SETS
+
+    study = arguments.checkpoint.resolve().parent.parent
+    if {"imagenet", "imagenet_v2"} <= names:
+        tables = ("openclip_results.csv", "robustness_top1s.csv", arguments.out / "clip_benchmark.jsonl")
+        return command("published_trends", *tables), "the model among published ones"
+    if known := set(TEST_SETS) & set(sets):
+        wanted = {**sets, ("imagenet_v2" if "imagenet" in known else "imagenet"): "PATH"}
+        words = ["--model", arguments.model] if arguments.model else []
+        words += [word for name, path in wanted.items() for word in ("--test-set", f"{name}={path}")]
+        return command(
+            "evaluate", "--checkpoint", arguments.checkpoint, *words, "--out", arguments.out
+        ), "what robustness is measured against"
+    if (study / "study.json").exists():
+        return command("report", os.path.relpath(study)), "the model among those of its study"
+    return command("predict_mixtures", "ACCURACIES.csv"), (
+        f"source,n,test_set,classes,images,accuracy of each single-source model, as in {arguments.out / 'accuracies.csv'}"
+    )
 
 
 def _evaluate(arguments: Arguments, model, tokenizer, tasks: list[tuple[str, Any]], device: str) -> list:

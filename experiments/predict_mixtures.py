@@ -61,6 +61,7 @@ def run(arguments: Arguments) -> int:
     from empirical.forecast_report import forecast_report
     from empirical.named_paths import named_values
     from empirical.records import write_text
+    from empirical.robustness import shifts
     from empirical.single_source_table import default_reference, read_single_source
     from empirical.tables import write_table
 
@@ -87,9 +88,25 @@ def run(arguments: Arguments) -> int:
     )
     print(report.summary)
     print_written((*(out / name for name in tables), out / "summary.txt", *figure))
-    mixture, why = _worth_training(tables["best_mixtures.csv"], list(accuracies["sources"].unique()))
-    print_next(f"python experiments/clip_mixtures.py --mixture {mixture} --source NAME=SHARDS ...", why)
+    sources = list(accuracies["sources"].unique())
+    mixture, why = _worth_training(tables["best_mixtures.csv"], sources)
+    print_next(
+        _training(arguments.accuracies, mixture, sources, [reference, *shifts(accuracies, reference)]), why
+    )
     return 0
+
+
+def _training(table: Path, mixture: str, sources: list[str], test_sets: list[str]) -> str:
+    """`clip_mixtures.py` with the options of the study that the table lies in, or with what is known of your own sources."""
+    from empirical.next_commands import beside, command, mixture_study, study_options
+    from empirical.study_folder import StudyFolder
+
+    about = StudyFolder(table.parent).about() if table.name == "accuracies.csv" else {}
+    if "settings" not in about:
+        return mixture_study(mixture, sources, test_sets)
+    return command(
+        "clip_mixtures", *study_options(about), "--mixture", mixture, "--out", beside(table.parent, "mixture")
+    )
 
 
 def _worth_training(best: "DataFrame", sources: list[str]) -> tuple[str, str]:

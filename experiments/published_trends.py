@@ -15,6 +15,8 @@ Examples:
         --group "mine=^my_model$"
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +25,12 @@ import tyro
 
 from empirical.command import Command, print_next, print_written
 from empirical.options import Repeated, TestSetNames
+
+_DATACOMP = {
+    "unfiltered pools": "^commonpool_(s|m|l|xl)_s",
+    "DataComp best": "^datacomp_(m|l|xl)",
+    "OpenAI": "^openai$",
+}
 
 
 @dataclass
@@ -101,17 +109,26 @@ def run(arguments: Arguments) -> None:
     write_json(provenance, {"results": names, "groups": dict(chosen), **environment()})
     print(summary)
     print_written((*written, provenance))
-    print_next(_next(arguments, bool(groups)))
+    print_next(_next(arguments, bool(groups), list(table.rows["pretrained"])))
 
 
-def _next(arguments: Arguments, grouped: bool) -> str:
-    if grouped:
-        return "python experiments/clip_mixtures.py --preset smoke"
-    return (
-        f"python experiments/published_trends.py {' '.join(arguments.results)} --out runs/datacomp_best "
-        '--group "unfiltered pools=^commonpool_(s|m|l|xl)_s" --group "DataComp best=^datacomp_(m|l|xl)" '
-        '--group "OpenAI=^openai$" --filtered "DataComp best"'
-    )
+def _next(arguments: Arguments, grouped: bool, pretrained: Sequence[str]) -> str:
+    """DataComp's best filter, where such models are among the results; else a first study of one's own."""
+    from empirical.next_commands import command
+
+    there = all(any(re.search(pattern, name) for name in pretrained) for pattern in _DATACOMP.values())
+    if grouped or not there:
+        return command("clip_mixtures", "--preset", "smoke")
+    words: list[object] = [*arguments.results]
+    words += ["--format", arguments.format] if arguments.format != "auto" else []
+    words += [word for column in arguments.column for word in ("--column", column)]
+    words += ["--percent"] if arguments.percent else []
+    words += ["--families", arguments.families] if arguments.families else []
+    words += [word for name in arguments.baseline for word in ("--baseline", name)]
+    words += [word for name in arguments.reference for word in ("--reference", name)]
+    words += ["--link", arguments.link] if arguments.link != "probit" else []
+    words += [word for name, pattern in _DATACOMP.items() for word in ("--group", f"{name}={pattern}")]
+    return command("published_trends", *words, "--filtered", "DataComp best", "--out", "runs/datacomp_best")
 
 
 main = Command(Arguments, run, __doc__)

@@ -8,6 +8,7 @@ Examples:
     python experiments/report.py paper_figures/records/clip_mixtures --out report.html
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,13 @@ def run(arguments: Arguments) -> None:
     path = arguments.out or arguments.study / "report.html"
     write_report(arguments.study, path)
     print(f"{path}  ({path.stat().st_size / 1e6:.1f} MB, opens in any browser, works offline)")
-    print_next("python paper_figures/make_all.py --captions --out figures", "the same results on paper")
+    records = f"clip_mixtures={arguments.study}"
+    print_next(
+        shlex.join(
+            ["python", "paper_figures/make_all.py", "--records", records, "--captions", "--out", "figures"]
+        ),
+        "the same results on paper",
+    )
 
 
 main = Command(Arguments, run, __doc__)

@@ -56,6 +56,7 @@ def run(arguments: Arguments) -> None:
     from empirical.errors import StudyError
     from empirical.figures.scores import draw_scores
     from empirical.index_building import build_index
+    from empirical.next_commands import command, own_data
     from empirical.records import fingerprint, write_provenance, write_text
     from empirical.shard_index import file_sha256, is_index, load_index
     from empirical.shard_scores import filter_index, score_index, summarise_skipped, write_scores
@@ -116,10 +117,9 @@ def run(arguments: Arguments) -> None:
     provenance = write_provenance(arguments.out, arguments, lines.seconds, device, filter=kept.note)
     print(f"\n{text}")
     print_written([*written, summary, provenance])
-    print_next(
-        f"python experiments/clip_mixtures.py --source pool={arguments.out / 'index'} ...",
-        "train on what was kept",
-    )
+    whole = arguments.shards[0] if len(arguments.shards) == 1 else arguments.out / "all"
+    data = own_data({"kept": arguments.out / "index", "pool": whole}, {})
+    print_next(command("clip_mixtures", *data), "train on what was kept, and on all of it")
 
 
 main = Command(

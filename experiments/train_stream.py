@@ -95,6 +95,7 @@ class Arguments:
 def run(arguments: Arguments) -> int:
     """Carry out what the arguments ask for; returns the exit status."""
     from empirical.interruption import Interrupted, StopSignals
+    from empirical.next_commands import command
     from empirical.stream_cluster import train_on_slurm
     from empirical.stream_process import run_stream
     from empirical.stream_run import check_test_sets
@@ -129,13 +130,15 @@ def run(arguments: Arguments) -> int:
     print_written(path for path in (out / name for name in files) if path.exists())
     if len(training.test_sets) > 1 and len(training.options.shares) == 1:
         print_next(
-            f"python experiments/predict_mixtures.py {out / 'accuracies.csv'}",
-            "with such a table for each source, joined",
+            command("predict_mixtures", "ACCURACIES.csv"),
+            f"{out / 'accuracies.csv'} joined with such a table of another source",
         )
     else:
+        sets = training.test_sets or {"imagenet": "PATH", "sketch": "PATH"}
+        words = [word for name, path in sets.items() for word in ("--test-set", f"{name}={path}")]
         print_next(
-            f"python experiments/evaluate.py --checkpoint {out / 'model.safetensors'} --test-set imagenet=PATH "
-            "--test-set sketch=PATH"
+            command("evaluate", "--checkpoint", out / "model.safetensors", *words, "--out", out / "evaluate"),
+            "keeps the logits, and writes what published_trends.py reads",
         )
     return 0
 
@@ -156,6 +159,8 @@ def stream_run(arguments: Arguments) -> "StreamRun":
     if on_cluster and not threads:  # what the job's cores leave to each process beside its decoders
         threads = max(1, arguments.slurm.cpus_per_run // arguments.slurm.processes - arguments.workers)
     sources = named_paths("--source", arguments.source)
+    if not sources:
+        raise StudyError("no source: give at least one --source NAME=SHARDS")
     equal = tuple((name, 1 / len(sources)) for name in sources)
     device = arguments.slurm.device(arguments.device) if on_cluster else default_device(arguments.device)
     recipe = (

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tyro
+from printed_commands import next_line, parsed
 from synthetic_accuracies import synthetic_study
 
 from empirical.comparison import COMPARISON_COLUMNS, compare_studies, summarise_comparison
@@ -93,7 +94,10 @@ def test_the_summary_counts_verdicts():
     summary = summarise_comparison(table)
     assert len(summary) == 3 + 3 + 2
     assert summary["num_groups"].sum() == len(table)
-    assert (summary[["b_higher", "a_higher", "not_told_apart"]].sum(axis=1) == summary["num_groups"]).all()
+    assert (
+        summary[["b_higher", "a_higher", "not_told_apart", "no_interval"]].sum(axis=1)
+        == summary["num_groups"]
+    ).all()
 
 
 def test_the_command_writes_tables_and_a_figure(tmp_path: Path, capsys):
@@ -103,7 +107,8 @@ def test_the_command_writes_tables_and_a_figure(tmp_path: Path, capsys):
     arguments = tyro.cli(Arguments, args=[str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)])
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "Next: python experiments/design_mixture.py" in printed
+    script, then = parsed(next_line(printed))  # neither overlaps.csv nor logits: no design
+    assert (script, then.accuracies) == ("predict_mixtures", tmp_path / "b" / "accuracies.csv")
     assert (out / "comparison.png").stat().st_size > 20_000
     header = (out / "comparison.csv").read_text().splitlines()[0]
     assert header == ",".join(COMPARISON_COLUMNS)

@@ -345,7 +345,10 @@ def test_the_command_designs_from_records_alone(folder, tmp_path):
     ("arguments", "message"),
     [
         (("--budget", "512", "--shift", "moon"), "no test set 'moon'"),
-        (("--budget", "1"), "2 samples or more"),
+        (("--budget", "1"), "--budget must be at least 2, got 1"),
+        (("--budget", "0"), "--budget must be at least 2, got 0"),
+        (("--budget=-5",), "--budget must be at least 2, got -5"),
+        (("--budget", "512", "--seed=-1"), "--seed must be at least 0, got -1"),
         (("--budget", "512", "--available", "first=many"), "write --available SOURCE=COUNT"),
         (("--budget", "512", "--available", "moon=3"), "no source 'moon'"),
     ],
@@ -360,6 +363,24 @@ def test_bad_input_is_one_message(folder, tmp_path, monkeypatch, capsys, argumen
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_candidate_that_is_the_design_is_called_the_same():
+    """Neither is ahead of the other: 0% of draws would read as a defeat. A source's name is left as it is."""
+    from experiments.design_mixture import describe
+
+    table = pd.DataFrame(
+        {"source": ["banana"], "share": [1.0], "share_low": [np.nan], "share_high": [np.nan], "budget": [8]}
+    )
+    rows = [("designed", "banana", np.nan), ("banana alone", "banana", 0.0), ("fig alone", "fig", 0.9)]
+    candidates = pd.DataFrame(rows, columns=["candidate", "sources", "designed_ahead"]).assign(
+        test_set="s", within_available=True, dprime_predicted=1.0, dprime_low=np.nan, dprime_high=np.nan,
+        accuracy_predicted=0.5, accuracy_low=0.4, accuracy_high=0.6,
+    )  # fmt: skip
+    lines = describe(table, candidates, ("s",)).splitlines()
+    assert "banana           100.0%  [?, ?]" in lines[0]
+    assert lines[-2].endswith("the same")
+    assert lines[-1].endswith("in 90% of draws")
 
 
 def test_a_folder_without_tables_is_named(tmp_path, capsys):

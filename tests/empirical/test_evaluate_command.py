@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from imagenet_folders import labelled_shards, objectnet, picture, v2_folders, wnid_folders
+from printed_commands import next_line, parsed
 from small_open_clip import small_open_clip
 
 from empirical.model import save_weights
@@ -53,7 +54,8 @@ def test_a_checkpoint_on_objectnet_and_a_set_of_ones_own(tmp_path, checkpoint):
     assert "warning: objectnet: 5 images, the published set has 18,574" in done.stderr
     for name in ("evaluation.png", "clip_benchmark.jsonl", "logits/objectnet.ids.json"):
         assert (tmp_path / "out" / name).stat().st_size > 50
-    assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
+    script, then = parsed(next_line(done.stdout))
+    assert (script, then.test_set) == ("evaluate", ("objectnet=objectnet", "pets=pets", "imagenet=PATH"))
 
 
 def test_objectnet_shards_without_mapping_files_are_judged_by_their_own_names(tmp_path, checkpoint, capsys):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from printed_commands import next_line, parsed
 from stream_commands import TORCHRUN, command, make_data, run, same_results, start
 
 from empirical.model import load_model
@@ -37,7 +38,8 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "a: share 0.2",
     ):
         assert words in said.getvalue()
-    assert said.getvalue().splitlines()[-1].startswith("Next: python experiments/evaluate.py --checkpoint ")
+    script, then = parsed(next_line(said.getvalue()))
+    assert (script, then.checkpoint) == ("evaluate", out / "model.safetensors")
     return out
 
 

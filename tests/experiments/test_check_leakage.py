@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import tyro
 from PIL import Image
+from printed_commands import next_line, parsed
 
 from empirical.arrays import Pairs
 from empirical.errors import StudyError
@@ -48,7 +49,11 @@ def test_planted_leaks_are_reported_with_pictures(tmp_path, capsys):
     assert pairs["leak"].tolist() == [True, True, False, False]
     summary = pd.read_csv(tmp_path / "out" / "summary.csv").set_index(["first", "second"])
     assert summary.loc[("a", "test"), "second_share"] == pytest.approx(1 / 12)
+    assert summary["leak"].to_dict() == {("a", "b"): False, ("a", "test"): True, ("b", "test"): True}
     captured = capsys.readouterr()
+    script, then = parsed(next_line(captured.out))
+    assert (script, then.source) == ("clip_mixtures", sources)
+    assert then.test_set == (f"test={tmp_path / 'test'}", "reference=PATH")
     assert "4 pairs of duplicates, 2 of them between a source and a test set" in captured.out
     assert "1 x image is damaged" in captured.err
     assert (tmp_path / "out" / "leakage.png").is_file()

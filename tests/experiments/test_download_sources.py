@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from printed_commands import next_line, parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "empirical" / "sources"))
@@ -72,9 +73,8 @@ def test_redcaps_is_shuffled_and_shrunk_but_never_enlarged(web: Web, tmp_path: P
     assert sizes(tmp_path / "out") == {"wide": (1000, 250), "small": (40, 30)}
     assert "2 of 4 pairs fetched, in 1 shards" in printed
     assert "1 x leads to a placeholder" in printed
-    assert (
-        f"Next: python experiments/clip_mixtures.py --source redcaps={tmp_path / 'out' / 'shards'}" in printed
-    )
+    script, then = parsed(next_line(printed))
+    assert (script, then.source[0]) == ("clip_mixtures", f"redcaps={tmp_path / 'out' / 'shards'}")
     card = json.loads((tmp_path / "out" / "data_card.json").read_text())
     assert card["selection"]["shuffled"]
     assert card["selection"]["longer_side_at_most"] == 1000
@@ -84,7 +84,10 @@ def test_wit_is_asked_for_politely(web: Web, tmp_path: Path) -> None:
     rows = [wit_row(f"{web.root}/pause/{i}", f"caption {i}", "en" if i % 2 else "fr") for i in range(32)]
     write_wit(tmp_path / "w.tsv", rows)
     arguments = ("wit", tmp_path / "w.tsv", "--out", tmp_path / "out")
-    assert "add --contact" in run(*arguments, "--table-only")
+    printed = run(*arguments, "--table-only")
+    assert "add --contact" in printed
+    script, then = parsed(next_line(printed))
+    assert (script, then.metadata, then.table_only) == ("download_sources", (tmp_path / "w.tsv",), False)
     printed = run(*arguments, "--contact", "lab@example.org", "--shorter-side", "12", status=2)
     assert "another request (different: shorter_side)" in printed
     web.most_at_once = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from printed_commands import next_line, parsed
 
 from empirical.published import DEFAULT_COLUMNS, TEST_SETS
 from theory.links import dprime_inverse, probit_inverse
@@ -61,7 +62,7 @@ def test_a_table_becomes_trends_a_figure_and_words(results, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "Theorem 3" in done.stdout
     assert "between pool and filter: holds on ImageNet-V2" in done.stdout
-    assert done.stdout.rstrip().splitlines()[-1].startswith("Next: python experiments/")
+    parsed(next_line(done.stdout))
 
 
 def test_empty_cells_are_counted_per_shift(results, tmp_path):

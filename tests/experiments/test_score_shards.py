@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from printed_commands import next_line, parsed
 
 from empirical.arrays import Pairs
 from empirical.data import SourceData, gather, prepare_source
@@ -80,7 +81,9 @@ def test_scores_are_those_of_the_pairs_in_memory_and_the_index_keeps_the_best(ma
     assert json.loads((tmp_path / "provenance.json").read_text())["filter"]["share"] == 0.4
     printed = capsys.readouterr().out
     assert "49 samples read, 1 skipped" in printed
-    assert "Next: python experiments/" in printed
+    script, then = parsed(next_line(printed))
+    assert script == "clip_mixtures"
+    assert then.source[0] == f"kept={tmp_path / 'index'}"
     # The filtered index is a source of a study.
     source = SourceData("pool", str(tmp_path / "index"), 0, (0,), 12, 32)
     prepare_source(tmp_path / "study", source)

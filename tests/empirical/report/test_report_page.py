@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from printed_commands import next_line, parsed
 from report_pages import STUDY, write_study
 from synthetic_accuracies import synthetic_study
 
@@ -33,7 +34,8 @@ def page(tmp_path_factory) -> str:
     command = [sys.executable, str(ROOT / "experiments" / "report.py"), str(STUDY), "--out", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "works offline" in done.stdout
-    assert "\nNext: python " in done.stdout
+    script, then = parsed(next_line(done.stdout))
+    assert (script, then.records) == ("make_all", (f"clip_mixtures={STUDY}",))
     assert path.stat().st_size < LARGEST
     return path.read_text(encoding="utf-8")
 
