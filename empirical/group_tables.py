@@ -24,11 +24,14 @@ def _groups_of(accuracies: pd.DataFrame) -> pd.DataFrame:
     return accuracies[accuracies["kind"] != "filtered"]
 
 
-def dprime_table(accuracies: pd.DataFrame, reference: str = "reference") -> pd.DataFrame:
+def dprime_table(
+    accuracies: pd.DataFrame, reference: str = "reference", overlaps: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Mean d' over seeds of every group (kind, sources, heads, n_train) on every test set.
 
     accuracy is A_K(mean d'), its 95% ends those of mean d' +- 1.96 standard errors; they are empty where a group has an
     infinite d' on the set or no group of the study has two seeds. Filtered pools are left out. Columns: `DPRIME_COLUMNS`.
+    overlaps: of the study, for the errors of the test images (`empirical.group_means`).
 
     Raises DataError for a missing column or reference set.
     """
@@ -36,7 +39,7 @@ def dprime_table(accuracies: pd.DataFrame, reference: str = "reference") -> pd.D
     table = _groups_of(accuracies)
     if table.empty:
         return pd.DataFrame(columns=list(DPRIME_COLUMNS))
-    means = group_means(table)
+    means = group_means(table, overlaps)
     classes = table.drop_duplicates("test_set").set_index("test_set")["num_classes"]
     rows = []
     for (kind, sources, heads, n), group in means.groups.items():
@@ -55,11 +58,13 @@ def dprime_table(accuracies: pd.DataFrame, reference: str = "reference") -> pd.D
     return out
 
 
-def ratio_table(accuracies: pd.DataFrame, reference: str = "reference") -> pd.DataFrame:
+def ratio_table(
+    accuracies: pd.DataFrame, reference: str = "reference", overlaps: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Mean d' ratio of shift to reference of every group, with the delta-method error and 95% ends.
 
     A ratio over a mean d'_ref that is not above 3 standard errors says nothing and has no row; filtered pools are left out.
-    Columns: `RATIO_COLUMNS`.
+    Columns: `RATIO_COLUMNS`. overlaps: of the study, for the errors of the test images (`empirical.group_means`).
 
     Raises DataError for a missing column or reference set.
     """
@@ -67,7 +72,7 @@ def ratio_table(accuracies: pd.DataFrame, reference: str = "reference") -> pd.Da
     table = _groups_of(accuracies)
     if table.empty:
         return pd.DataFrame(columns=list(RATIO_COLUMNS))
-    means = group_means(table)
+    means = group_means(table, overlaps)
     ref = means.test_sets.index(reference)
     rows = []
     for (kind, sources, heads, n), group in means.groups.items():

@@ -225,9 +225,10 @@ def next_command(arguments: Arguments) -> tuple[str, str]:
     if arguments.preset == "smoke":
         return "python experiments/clip_mixtures.py", "the default study: six sources, 5-10 minutes"
     seeds = arguments.num_seeds or PRESETS[arguments.preset].num_seeds
-    changed = ("--seed", "--out")
+    # A fresh study has to be trained: what said to do less this time is left out.
+    changed = ("--seed", "--out", "--tables-only", "--no-tables-only", "--dry-run")
     kept = [word for word in sys.argv[1:] if not word.startswith(changed)]
-    for option in changed:
+    for option in changed[:2]:
         if option in sys.argv:
             kept.remove(sys.argv[sys.argv.index(option) + 1])
     words = [*kept, "--seed", str(arguments.seed + seeds), "--out", f"{arguments.out}_fresh"]

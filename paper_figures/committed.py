@@ -95,6 +95,10 @@ class Records(Mapping[str, pd.DataFrame]):
             raise StudyError(f"{path}: this record is missing; make it with: {self.made_by}")
         return _table(path, path.stat().st_mtime_ns).copy()
 
+    def optional(self, name: str) -> pd.DataFrame | None:
+        """One table, None where it is missing."""
+        return self[name] if name in set(self) else None
+
     def __contains__(self, name: object) -> bool:
         return (self.folder / f"{name}.csv").exists()
 

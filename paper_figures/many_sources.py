@@ -28,7 +28,9 @@ def draw(records: Records, stem: Path) -> None:
     sources = list(pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"]))
     if not any(left_out_source(str(name), sources) for name in set(_mixtures(records)["sources"])):
         records.note("has no leave-one-out mixtures, so their rows are absent", LEAVE_ONE_OUT)
-    draw_many_sources(accuracies, records["predictions"], stem, records.reference)
+    draw_many_sources(
+        accuracies, records["predictions"], stem, records.reference, records.optional("overlaps")
+    )
 
 
 def caption(records: Records) -> Caption:

@@ -24,7 +24,7 @@ def draw(records: Records, stem: Path) -> None:
 def draw_some(records: Records, stem: Path, chosen: Sequence[tuple[str, str]]) -> None:
     """Draw these pairs."""
     accuracies, trends, predictions = (records[name] for name in ("accuracies", "trends", "predictions"))
-    draw_pairs(accuracies, trends, predictions, stem, records.reference, chosen)
+    draw_pairs(accuracies, trends, predictions, stem, records.reference, chosen, records.optional("overlaps"))
 
 
 def caption(records: Records) -> Caption:

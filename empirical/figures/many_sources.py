@@ -45,16 +45,21 @@ def left_out_source(mixture: str, sources: list[str]) -> str:
 
 
 def draw_many_sources(
-    accuracies: pd.DataFrame, predictions: pd.DataFrame, path_stem: str | Path, reference: str = "reference"
+    accuracies: pd.DataFrame,
+    predictions: pd.DataFrame,
+    path_stem: str | Path,
+    reference: str = "reference",
+    overlaps: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write the figure: a column per shift, a row per mixture of three sources or more, d' ratios across.
 
     Pies are the measured ratio at the mixture's largest n with its 95% interval, small symbols what each rule and baseline
     predicted with the interval of the primary one, ticks with the sources' markers their own ratios at the same n, on a grey
-    band from the least to the most robust: Theorem 2 keeps the mixture inside. Returns the paths.
+    band from the least to the most robust: Theorem 2 keeps the mixture inside. `overlaps`: of the study, for the errors.
+    Returns the paths.
     """
     use_style()
-    ratios, names = ratio_table(accuracies, reference), shifts(accuracies, reference)
+    ratios, names = ratio_table(accuracies, reference, overlaps), shifts(accuracies, reference)
     sources = list(pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"]))
     looks, mixtures = source_looks(sources), many_source_mixtures(ratios)
     rows, columns = max(len(mixtures), 1), max(len(names), 1)

@@ -53,6 +53,7 @@ def draw_pairs(
     path_stem: str | Path,
     reference: str = "reference",
     chosen: Sequence[tuple[str, str]] | None = None,
+    overlaps: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write the figure: a row per pair of sources, a column per shift; the d' ratio against the second source's share.
 
@@ -60,10 +61,10 @@ def draw_pairs(
     Curves are what the rules say at every share, from the sources alone (`predict_ratio`); the primary rule's diamonds are
     read at the ensemble's place where there is one (`predict_mixtures`), so they may lie off its curve. The right axis says
     what a ratio means: accuracy under shift of a model with 70% reference accuracy. `chosen`: keys of `pairs_of` to draw
-    (default: all). Returns the paths.
+    (default: all). `overlaps`: of the study, for the errors. Returns the paths.
     """
     use_style()
-    ratios, names = ratio_table(accuracies, reference), shifts(accuracies, reference)
+    ratios, names = ratio_table(accuracies, reference, overlaps), shifts(accuracies, reference)
     every = pairs_of(ratios)
     pairs = {pair: every[pair] for pair in (every if chosen is None else chosen)}
     colours = source_colours(list(pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"])))

@@ -60,6 +60,7 @@ def report_payload(folder: Path) -> dict[str, Any]:
     sources = [str(name) for name in pd.unique(accuracies.loc[accuracies["kind"] == "single", "sources"])]
     looks = source_looks(sources)
     pools = measured_pools(folder, accuracies, reference)
+    overlaps = StudyFolder(folder).table("overlaps") if (folder / "overlaps.csv").exists() else None
     classes = {
         str(k): int(v) for k, v in accuracies.groupby("test_set", sort=False)["num_classes"].first().items()
     }
@@ -83,9 +84,9 @@ def report_payload(folder: Path) -> dict[str, Any]:
             for rule in RULES
         ],
         "models": _models(accuracies, folder),
-        "means": _means(accuracies, reference),
+        "means": _means(dprime_table(accuracies, reference, overlaps)),
         "lines": _lines(trends),
-        "ratios": _ratios(accuracies, reference),
+        "ratios": _ratios(ratio_table(accuracies, reference, overlaps)),
         "predictions": [clean(row) for row in predictions[list(_PREDICTED)].to_dict("records")],
         "scores": [clean(row) for row in study["scores"].to_dict("records")],
         "pools": clean(pools, digits=12),
@@ -132,9 +133,8 @@ def _models(accuracies: pd.DataFrame, folder: Path) -> list[dict[str, Any]]:
     return out
 
 
-def _means(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
+def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean d' of single-source models and mixtures per n and test set: what predictions start from."""
-    table = dprime_table(accuracies, reference)
     keys = ["kind", "sources", "heads", "n_train"]
     return [
         {
@@ -165,8 +165,8 @@ def _lines(trends: pd.DataFrame) -> list[dict[str, Any]]:
     return [clean(row) for row in trends.loc[trends["kind"] == "single", kept].to_dict("records")]
 
 
-def _ratios(accuracies: pd.DataFrame, reference: str) -> list[dict[str, Any]]:
-    rows = ratio_table(accuracies, reference).to_dict("records")
+def _ratios(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = table.to_dict("records")
     return [clean(row) | ({"shares": _shares(str(row["sources"]))}) for row in rows]
 
 
