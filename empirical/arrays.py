@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from empirical.errors import DataError
-from empirical.records import writer
+from empirical.records import flush_to_disk, writer
 
 _NUM_EXAMPLES = 5  # per reason
 _FORMAT = 1
@@ -106,6 +106,8 @@ def _save(folder: str | Path, value: Pairs | TestSet) -> Path:
         if value.labels is not None:
             np.save(unfinished / "labels.npy", value.labels, allow_pickle=False)
         (unfinished / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+        for path in (*unfinished.iterdir(), unfinished):
+            flush_to_disk(path)
         os.chmod(unfinished, 0o755)  # mkdtemp makes it private
         try:
             os.replace(unfinished, folder)
@@ -117,6 +119,7 @@ def _save(folder: str | Path, value: Pairs | TestSet) -> Path:
             os.replace(folder, aside / folder.name)
             os.replace(unfinished, folder)
             shutil.rmtree(aside, ignore_errors=True)
+        flush_to_disk(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,22 @@ def writer() -> str:
     return f"{re.sub('[^A-Za-z0-9-]', '-', socket.gethostname())}.{os.getpid()}"
 
 
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file's content is on the disk; for a folder, the names of what it holds."""
+    if path.is_dir():
+        if not hasattr(os, "O_DIRECTORY"):
+            return  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # some network file systems cannot
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+    else:
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
@@ -65,8 +81,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         faults.moment("half-written", path, temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        flush_to_disk(temporary)
         faults.moment("written", path)
         os.replace(temporary, path)
         faults.moment("renamed", path)
@@ -109,8 +124,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, atomically; NaN and infinity are refused because JSON has no word for them."""
+    """Write `value` as JSON, atomically, and see it on the disk under its name: a record stands for an hour of work.
+
+    NaN and infinity are refused because JSON has no word for them.
+    """
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    flush_to_disk(path.parent)
 
 
 def read_json(path: Path) -> Any:

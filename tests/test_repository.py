@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -120,3 +121,14 @@ def test_the_wheel_carries_configs_and_style(tmp_path: Path) -> None:
     assert any(name.endswith(".mplstyle") for name in names)
     packages = {name.split("/")[0] for name in names if not name.startswith("quality_not_quantity")}
     assert packages == {"theory", "empirical"}
+
+
+def test_the_source_distribution_is_the_checkout(tmp_path: Path) -> None:
+    """Whoever unpacks it can run every command, redraw every figure and run the tests."""
+    wanted = {path.relative_to(ROOT).as_posix() for path in tracked_files()}
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path))
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    assert not {name for name in wanted - names if not name.startswith(".")}
+    assert not [name for name in names if "__pycache__" in name]

@@ -51,9 +51,9 @@ def plotly_script() -> str:
 
 def render_page(payload: Mapping[str, Any], plotly: str) -> str:
     """The page as text; `payload` from `report_payload`."""
-    # A script element ends at the first "</", also inside a string: JSON may write it as "<\/".
+    # To HTML, "</script", "<!--" and "<script" mean something inside a string as well; only strings hold a "<".
     data = json.dumps(pack(payload), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    data = data.replace("</", "<\\/")
+    data = data.replace("<", "\\u003c")
     return Template(part("page.html")).substitute(
         title="Mixtures, measured and predicted",
         style=part("style.css"),

@@ -121,7 +121,7 @@ def require_packages(*names: str) -> None:
     """Raises StudyError, with the way out, where one of these packages cannot be imported."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            message = f"{name} is not installed: pip install 'quality-not-quantity[download]' (in a checkout: -e '.[download]')"
+            message = f"{name} is not installed: pip install '.[download]' in the checkout"
             if name == "img2dataset" and sys.version_info >= (3, 13):
                 message += ", with Python 3.11 or 3.12, since it does not import on 3.13"
             raise StudyError(message)

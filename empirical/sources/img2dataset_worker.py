@@ -5,8 +5,6 @@ images before its resizer does, and lets a shard appear under its name only when
 started it does.
 """
 
-# ruff: noqa: E402  (what is not to be imported has to be said before the others are)
-
 import io
 import json
 import os
@@ -16,8 +14,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-# webdataset imports torch where it can: half of every process's memory and start, for nothing that is used here.
-sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+# webdataset imports torch where it can: half of every process's memory and start, for nothing that is used here. Whoever
+# imports this module keeps torch; what this process spawns has the second name.
+if __name__ in ("__main__", "__mp_main__"):
+    sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
 
 from img2dataset.distributor import multiprocessing_distributor  # pyright: ignore[reportMissingImports]
 from img2dataset.downloader import Downloader  # pyright: ignore[reportMissingImports]

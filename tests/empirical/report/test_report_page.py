@@ -59,12 +59,14 @@ def test_every_run_and_prediction_is_in_the_page(page: str) -> None:
 
 
 def test_a_study_without_filters_and_with_odd_names_has_a_page(tmp_path: Path) -> None:
-    write_study(
-        tmp_path, synthetic_study(sources=("a", "b</script>", "c"), mixtures=("a:0.5+b</script>:0.5",))
-    )
-    payload = payload_in(write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8"))
+    """Between them, the names would end the script, and make the rest of the page a part of it."""
+    names = ("a", "b</script>", "c<!--<script>")
+    write_study(tmp_path, synthetic_study(sources=names, mixtures=(f"a:0.5+{names[1]}:0.5",)))
+    page = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+    payload = payload_in(page)
     assert payload["filters"] == []
-    assert "b</script>" in {source["name"] for source in payload["sources"]}
+    assert {source["name"] for source in payload["sources"]} == set(names)
+    assert "<" not in page.split('id="payload" type="application/json">')[1].split("</script>")[0]
 
 
 def test_accuracies_of_one_leave_no_infinity_in_the_page(tmp_path: Path) -> None:

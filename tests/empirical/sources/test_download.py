@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from empirical.sources.request import Request, Selection, open_request
 
 pytest.importorskip("img2dataset", reason="pip install -e '.[download]', with Python 3.11 or 3.12")
 
+ROOT = Path(__file__).resolve().parents[3]
 PLACEHOLDER = hashlib.sha256(REMOVED).hexdigest()
 RULES = HttpRules(timeout=4.0, total_timeout=5.0, longest_wait=5.0, max_bytes=4 << 20)
 SETTINGS = Settings(http=RULES, threads=16, processes=1, placeholders=(PLACEHOLDER,))
@@ -304,3 +307,11 @@ def test_settings_out_of_range_are_said_before_anything_is_read(
 def test_selections_that_make_no_sense_are_said(selection: Selection, message: str, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=message):
         download_source([tmp_path], tmp_path / "out", selection, SETTINGS, table_only=True)
+
+
+def test_importing_the_worker_takes_torch_from_nobody() -> None:
+    script = "import empirical.sources.img2dataset_worker, torch; print(torch.ones(2).sum().item())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2.0\n"
