@@ -16,6 +16,14 @@ def page(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def assumed_page(tmp_path_factory) -> str:
+    """Of a study without overlaps, whose filters' agreement with their pools is assumed."""
+    folder = tmp_path_factory.mktemp("report")
+    without = shutil.copytree(STUDY, folder / "study", ignore=shutil.ignore_patterns("overlaps.csv"))
+    return write_report(without, folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="session")
 def measured_page(tmp_path_factory) -> str:
     return write_report(LARGER, tmp_path_factory.mktemp("report") / "report.html").as_uri()
 
