@@ -16,6 +16,14 @@ def page(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def assumed_page(tmp_path_factory) -> str:
+    """The study without its overlaps: an agreement of filter and pool is assumed."""
+    folder = tmp_path_factory.mktemp("assumed") / "study"
+    shutil.copytree(STUDY, folder, ignore=shutil.ignore_patterns("overlaps.csv"))
+    return write_report(folder, folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="session")
 def measured_page(tmp_path_factory) -> str:
     return write_report(LARGER, tmp_path_factory.mktemp("report") / "report.html").as_uri()
 
