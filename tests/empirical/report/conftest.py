@@ -17,10 +17,10 @@ def page(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def assumed_page(tmp_path_factory) -> str:
-    """Of a study without overlaps, whose filters' agreement with their pools is assumed."""
-    folder = tmp_path_factory.mktemp("report")
-    without = shutil.copytree(STUDY, folder / "study", ignore=shutil.ignore_patterns("overlaps.csv"))
-    return write_report(without, folder / "report.html").as_uri()
+    """The study without its overlaps: an agreement of filter and pool is assumed."""
+    folder = tmp_path_factory.mktemp("assumed") / "study"
+    shutil.copytree(STUDY, folder, ignore=shutil.ignore_patterns("overlaps.csv"))
+    return write_report(folder, folder / "report.html").as_uri()
 
 
 @pytest.fixture(scope="session")

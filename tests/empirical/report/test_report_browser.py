@@ -80,6 +80,7 @@ def test_the_share_slider_moves_predictions_to_where_python_puts_them(
 
 def test_the_threshold_slider_moves_the_filtered_slope(browser, assumed_page: str) -> None:
     opened(browser, assumed_page)
+    assert not browser.execute_script("return document.getElementById('agreement').hidden")
     read = "const told = document.getElementById('filter-words').dataset; return [Number(told.kept), Number(told.slope)]"
     choose(browser, "shift", "sketch")
     choose(browser, "filter", "1")  # stock, whose slope is far from the pool's
