@@ -100,6 +100,7 @@ def next_command(arguments: Arguments, sets: dict[str, str], names: set[str]) ->
     if known := set(TEST_SETS) & set(sets):
         wanted = {**sets, ("imagenet_v2" if "imagenet" in known else "imagenet"): "PATH"}
         words = ["--model", arguments.model] if arguments.model else []
+        words += ["--limit", str(arguments.limit)] if arguments.limit else []
         words += [word for name, path in wanted.items() for word in ("--test-set", f"{name}={path}")]
         return command(
             "evaluate", "--checkpoint", arguments.checkpoint, *words, "--out", arguments.out

@@ -112,6 +112,13 @@ def test_the_command_writes_tables_and_a_figure(tmp_path: Path, capsys):
     assert (out / "comparison.png").stat().st_size > 20_000
     header = (out / "comparison.csv").read_text().splitlines()[0]
     assert header == ",".join(COMPARISON_COLUMNS)
+    one = synthetic_study(seed=1)
+    write_table(
+        one.loc[one["seed"] == one["seed"].min(), list(ACCURACY_COLUMNS)], tmp_path / "b" / "accuracies.csv"
+    )
+    assert main(arguments) == 0
+    assert "b has one seed of everything: how much seeds differ is unknown" in capsys.readouterr().out
+    assert (pd.read_csv(out / "comparison_summary.csv")["no_interval"] > 0).all()
     (tmp_path / "b" / "accuracies.csv").write_text("run\nx\n")
     assert main(arguments) == 2
     assert "lacks the column" in capsys.readouterr().err

@@ -150,7 +150,13 @@ def test_sets_of_the_same_classes_share_a_classifier(tmp_path, checkpoint, capsy
     sets = (f"imagenetv2={tmp_path / 'v2'}", f"imagenet-sketch={tmp_path / 'sketch'}")  # as others write them
     assert main(Arguments(weights, sets, str(config), out=tmp_path / "out")) == 0
     assert built == [1000]
-    assert f"--model {config} --test-set imagenet=PATH" in capsys.readouterr().out
+    script, then = parsed(next_line(capsys.readouterr().out))
+    assert (script, then.model) == ("evaluate", str(config))
+    assert then.test_set == (
+        f"imagenet_v2={tmp_path / 'v2'}",
+        f"imagenet_sketch={tmp_path / 'sketch'}",
+        "imagenet=PATH",
+    )
     entry = json.loads((tmp_path / "out" / "clip_benchmark.jsonl").read_text().splitlines()[0])
     assert entry["model"] == config.stem
     (tmp_path / "file").write_text("")

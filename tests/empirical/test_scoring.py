@@ -212,6 +212,13 @@ def test_the_summary_tells_lines_growth_range_and_rules():
     assert max(map(len, text.splitlines())) < 200
 
 
+def test_a_study_of_one_source_has_nothing_to_mix():
+    accuracies = synthetic_study(sources=("stock",), mixtures=())
+    trends, predictions = fit_trends(accuracies), predict_mixtures(accuracies)
+    text = format_summary(accuracies, trends, predictions, score_rules(predictions))
+    assert "One source (stock): nothing to mix." in text
+
+
 @pytest.mark.parametrize("kinds", [[], ["single"]])
 def test_a_partial_study_has_a_summary_too(kinds):
     accuracies = synthetic_study()

@@ -70,6 +70,8 @@ def test_sources_and_test_sets_are_given_one_by_one():
     [
         ({"threshold": 0.5}, "--threshold is 0.5"),
         ({"smallest_crop": 0.1}, "--smallest-crop is 0.1"),
+        ({"seed": -1, "limit": 20}, "--seed must be at least 0"),
+        ({"limit": -1}, "--limit must be at least 0"),
         ({"test_set": ("a=b",)}, "--test-set needs a --source"),
         ({"source": ("a=b",), "test_set": ("a=b",)}, "choose two names"),
     ],

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from printed_commands import ROOT, parsed
 
+from empirical.errors import DataError
+from empirical.model import build_model, load_config, load_weights
 from empirical.next_commands import designable_budget, mixture_study, own_data, study_options
 from empirical.plan import parse_shares
 from empirical.records import read_json
@@ -14,6 +16,7 @@ from empirical.study import write_plan
 from empirical.study_folder import StudyFolder
 from empirical.study_plan import StudyOptions, plan_study
 from empirical.tables import write_table
+from empirical.tokenizer import build_tokenizer
 from experiments import (
     clip_mixtures,
     compare_studies,
@@ -21,6 +24,7 @@ from experiments import (
     evaluate,
     predict_mixtures,
     published_trends,
+    train_stream,
 )
 
 RECORDS = ROOT / "paper_figures" / "records"
@@ -52,6 +56,27 @@ def test_a_studys_options_are_rebuilt_from_its_records(tmp_path, changed):
     assert {k: v for k, v in again.items() if k not in needed} == {
         k: v for k, v in first.items() if k not in needed
     }
+
+
+def test_what_is_wrong_with_options_is_said_before_anything_is_drawn(tmp_path, capsys):
+    assert clip_mixtures.main(clip_mixtures.Arguments(source=("a=a/",), out=tmp_path / "out")) == 2
+    assert "--test-set NAME=PATH" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stream_without_a_source_says_so(tmp_path, capsys):
+    assert train_stream.main(train_stream.Arguments(source=(), out=tmp_path / "out")) == 2
+    assert "give at least one --source NAME=SHARDS" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_none_is_told_without_the_readers_internals(tmp_path):
+    tokenizer = build_tokenizer("captions:8", captions=["a b c"], context_length=10)
+    model = build_model(load_config("conv_tower"), tokenizer, seed=0)
+    (tmp_path / "x.csv").write_text("")
+    with pytest.raises(
+        DataError, match=r"is not a readable weights file \(safetensors, or a torch file of tensors alone\)$"
+    ):
+        load_weights(model, tmp_path / "x.csv")
 
 
 def test_own_sources_and_test_sets_are_rebuilt_too(tmp_path):
