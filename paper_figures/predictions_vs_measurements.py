@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from empirical.figures.accuracy_panel import shown_mixtures
 from empirical.figures.mixtures import draw_predictions_vs_measurements
 from empirical.prediction import RULES
 from empirical.scoring import ALL_SHIFTS
@@ -38,6 +39,8 @@ def caption(records: Records) -> Caption:
         "outside": str(int(verdicts.get("no", 0))),
         "seeds": str(int(predictions["num_seeds"].min())),
     }
+    shown = shown_mixtures(records["accuracies"])
+    numbers["n shown"] = " or ".join(f"{n:,}" for n in sorted({n for _, n in shown})) or "–"
     words = []
     for _, row in scores[scores["shift"] == ALL_SHIFTS].iterrows():
         rule = str(row["rule"]).replace("_", " ")
@@ -45,7 +48,9 @@ def caption(records: Records) -> Caption:
         words.append(f"{rule} {{rms {rule}}}")
     text = (
         "Predicted and measured mixtures. Theory was told only the single-source runs of {seeds} seeds and predicts {mixtures} "
-        "mixtures. Top: accuracies; pies are measured mixtures with 95% intervals, diamonds predictions of the primary rule. "
+        "mixtures. Top: accuracies at n = {n shown}; pies are measured mixtures with 95% intervals. A grey segment leads from "
+        "the mixture's place along its predicted line, the sources' lines averaged by share, to the diamond, where the primary "
+        "rule expects it: at the ensemble's place. "
         "Bottom: predicted against measured d′ ratio with every rule and both baselines. Rms errors over all shifts: "
         + "; ".join(words)
         + ". Of {cells} mixture, size and shift cells {inside} lie inside their sources' range at 95%, {outside} outside."

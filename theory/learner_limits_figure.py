@@ -108,6 +108,10 @@ def _points(ax: Axes, cells: pd.DataFrame, marker: str, colour: str, hollow: boo
     ax.plot(x, place, marker, color=colour, mec=edge, mew=1.2 if hollow else 0.5, ms=5, zorder=3)
 
 
+# Panels of curves have a colour per regularisation: learners have others.
+_LEARNERS = ("#A0174B", "#5B4FC4", "0.25", "#7A4A12")
+
+
 def _scores(ax: Axes, table: pd.DataFrame, d: int) -> None:
     z = z_scores(table[table["d"] == d])
     edges = np.arange(-5, 5.01, 0.5)
@@ -121,7 +125,7 @@ def _scores(ax: Axes, table: pd.DataFrame, d: int) -> None:
 
 def _differences(ax: Axes, table: pd.DataFrame, d: int) -> None:
     cells = table[table["d"] == d]
-    for colour, marker, learner in zip(COLOURS, MARKERS, LEARNERS, strict=False):
+    for colour, marker, learner in zip(_LEARNERS, MARKERS, LEARNERS, strict=True):
         rows = cells[cells["learner"] == learner]
         gap = 100 * (rows["accuracy_simulated"] - rows["accuracy_predicted"])
         ax.errorbar(

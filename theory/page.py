@@ -35,7 +35,7 @@ class Page:
     Attributes:
         name: for messages.
         width: inches across the figure; None keeps each figure's own size (the screen).
-        height: most inches a figure may be high.
+        height: most inches a figure may be high; NeurIPS' text is 9 in high, and a caption has to fit below.
         panel_width: least inches per panel, which decides how many columns fit.
         panel_height: inches per row of panels.
         is_roomy: whether panels are as large as on the screen, so that legends stay inside and markers as they are.
@@ -45,7 +45,7 @@ class Page:
 
     name: str = "screen"
     width: float | None = None
-    height: float = 9.0
+    height: float = 7.5
     panel_width: float = 2.2
     panel_height: float = 2.05
     is_roomy: bool = False
@@ -196,7 +196,7 @@ def fit_to_page(fig: Figure) -> None:
         room = _room(fig, ax, box)
         for text, inches in (
             (ax._left_title, room),  # pyright: ignore[reportAttributeAccessIssue]
-            (ax.xaxis.label, max(box.width, 0.9 * room)),
+            (ax.xaxis.label, _room_around(ax, fig, box)),
             (ax.yaxis.label, 1.05 * box.height),
         ):
             _break(text, inches, along_y=text is ax.yaxis.label, renderer=renderer)
@@ -217,9 +217,23 @@ def _room(fig: Figure, ax: Axes, box: Any) -> float:
     return min([*right, fig.bbox.x1]) - box.x0
 
 
+def _room_around(ax: Axes, fig: Figure, box: Any) -> float:
+    """Pixels for the label under a panel, which stands centred: to the middle of the gap on the narrower side."""
+    boxes = [
+        other.get_window_extent()
+        for other in fig.findobj(Axes)
+        if other is not ax and isinstance(other, Axes)
+    ]
+    beside = [o for o in boxes if o.y0 < box.y1 and o.y1 > box.y0]
+    left = max([0.0, *((o.x1 + box.x0) / 2 for o in beside if o.x1 <= box.x0 + 1)])
+    right = min([fig.bbox.x1, *((o.x0 + box.x1) / 2 for o in beside if o.x0 >= box.x1 - 1)])
+    centre = (box.x0 + box.x1) / 2
+    return 0.97 * 2 * min(centre - left, right - centre)
+
+
 def _break(text: Any, room: float, along_y: bool, renderer: Any) -> None:
     words = text.get_text()
-    if not words or "\n" in words:
+    if not words:
         return
 
     def length() -> float:
@@ -229,10 +243,14 @@ def _break(text: Any, room: float, along_y: bool, renderer: Any) -> None:
     whole = length()
     if whole <= room:
         return
-    parts = words.split(" ")
+    given = words.split("\n")
     for lines in (2, 3):
-        # The most even break into this many lines.
-        text.set_text(_even(parts, lines))
+        # The most even break into this many lines; lines that are broken already are broken each for itself.
+        broken = []
+        for line in given:
+            text.set_text(line)
+            broken.append(line if length() <= room else _even(line.split(" "), lines))
+        text.set_text("\n".join(broken))
         if length() <= room:
             return
     text.set_fontsize(max(5.0, text.get_fontsize() * room / length()))

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from empirical.comparison import DPRIME, RATIO
 from empirical.figures.elements import (
     DARK,
+    INK,
     PALE,
     dot,
     legend_below,
@@ -58,7 +60,12 @@ def draw_comparison(
     panel_letters([ax for ax in axes.flat if ax.axison])
     shown = [verdict for verdict in _STYLE if verdict in used]
     words = {"b higher": f"{names[1]} higher", "a higher": f"{names[0]} higher"}
-    legend_below(fig, [dot(*_STYLE[v], size=4.2) for v in shown], [words.get(v, v) for v in shown])
+    handles = [dot(*_STYLE[v], size=4.2) for v in shown]
+    labels = [words.get(v, v) for v in shown]
+    if np.isfinite(comparison["difference_low"].to_numpy(float)).any():
+        handles.append(Line2D([], [], color=INK, marker="|", ms=8, ls="none"))
+        labels.append(f"95% of the difference, drawn on {names[1]}")
+    legend_below(fig, handles, labels)
     return save_figure(fig, path_stem)
 
 
@@ -73,5 +80,10 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
             x, y, marker, ms=3.6, mfc=colour if filled else "white", mec=colour, mew=0.8, ls="none", zorder=3
         )
     values = part[["value_a", "value_b"]].to_numpy(float)
-    square_panel(ax, values, values, 0.1)
+    # Bars belong to what the frame must hold.
+    ends = part["value_a"].to_numpy(float)[:, None] + part[["difference_low", "difference_high"]].to_numpy(
+        float
+    )
+    shown = np.concatenate([values, ends], axis=1)
+    square_panel(ax, shown, shown, 0.06)
     ax.axline((0, 0), slope=1, color=DARK, lw=0.7, ls=(0, (3, 2)), zorder=1)

@@ -78,6 +78,9 @@ def draw_contact_sheet(
         return images[row * size : (row + 1) * size, column * size : (column + 1) * size]
 
     write("Training sources of the embedded world", margin, 0.12, 12, fontweight="bold")
+    # Over the small images, where the page leaves them a line beside the title.
+    beside = strip_left > margin + 4.0
+    write("further images" if beside else "", strip_left, 0.2, 8, **_SMALL)
     for row, name in enumerate(sources):
         own = table[(table["kind"] == "source") & (table["name"] == name)]
         top = 0.48 + row * row_height

@@ -39,21 +39,28 @@ def draw_design(
     Left: the recommended share of each source (bar) and the central 95% of the optimum over draws of the measurement's errors
     (line). Right: d' on the shift (on the worst of several), predicted (filled, 95%) for the design, for equal shares and for
     each source alone, and measured (open, 95% from seeds and images) for the best mixtures trained with that many samples, at
-    most 10. Returns the two paths.
+    most 10. A design that is one source beyond doubt has no left panel. Returns the two paths.
     """
     use_style()
     target, budget = str(design["shift"].iloc[0]), int(design["budget"].iloc[0])
     measured = _measured(accuracies, target, budget)
     rows = _compared(candidates, target, measured)
     height = max(2.6, 0.24 * max(len(rows), len(design)) + 1.3)
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, height), layout="constrained", width_ratios=[1, 1.25])
-    _shares(axes[0], design)
-    _heights(axes[1], rows)
     where = readable(target).replace("worst of ", "the worst of ")
-    axes[0].set_title(f"best mixture of {budget:,} samples", loc="left")
-    axes[1].set_title("what it should reach", loc="left")
-    axes[1].set_xlabel(f"d′ on {where}")
-    panel_letters(list(axes))
+    alone = sole_source(design)
+    if alone:
+        fig, ax = plt.subplots(figsize=(5.2, height), layout="constrained")
+        ax.set_title(f"best: {readable(alone)} alone, {budget:,} samples", loc="left")
+    else:
+        fig, (left, ax) = plt.subplots(
+            1, 2, figsize=(7.6, height), layout="constrained", width_ratios=[1, 1.25]
+        )
+        _shares(left, design)
+        left.set_title(f"best mixture of {budget:,} samples", loc="left")
+        ax.set_title("what it should reach", loc="left")
+        panel_letters([left, ax])
+    _heights(ax, rows)
+    ax.set_xlabel(f"d′ on {where}")
     handles = [dot(DARK, "D"), dot(DARK), dot(DARK, filled=False)]
     labels = ["designed, predicted", "predicted", "measured"]
     used = [any(r[4] == k for r in rows) for k in ("designed", "predicted", "measured")]
@@ -63,6 +70,14 @@ def draw_design(
         [w for w, u in zip(labels, used, strict=True) if u],
     )
     return save_figure(fig, path_stem)
+
+
+def sole_source(design: pd.DataFrame) -> str:
+    """The source that is the whole design; empty for a mixture, and where the errors leave room for another source."""
+    share, high = design["share"].to_numpy(float), design["share_high"].to_numpy(float)
+    rest = np.fmax(share, np.where(np.isfinite(high), high, share))
+    rest[share.argmax()] = 0.0
+    return str(design["source"].iloc[share.argmax()]) if share.max() > 0.9995 and rest.max() < 5e-4 else ""
 
 
 def _shares(ax: Axes, design: pd.DataFrame) -> None:

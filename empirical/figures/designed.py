@@ -80,6 +80,8 @@ def draw_designed(designed: pd.DataFrame, accuracies: pd.DataFrame, path_stem: s
     if len(budgets) > 1:
         handles += [dot(_shade(i, budgets), MARKERS[i]) for i in range(len(budgets))]
         labels += [f"rank at n = {int(budget):,}" for budget in budgets]
+    handles.append(Line2D([], [], color=PALE, lw=0.8, ls=(0, (2, 2))))
+    labels.append("rank of the worst mixture")
     legend_below(fig, handles, labels)
     return save_figure(fig, path_stem)
 

@@ -111,6 +111,8 @@ def draw_effective_robustness(
         "baseline models (first choice)",
         *(f"baseline: {name}" for name in list(choices)[: len(_STYLES)]),
     ]
+    handles.append(Line2D([], [], color="#777777", lw=0.9))
+    words.append("bar: range over the group's models (no interval)")
     legend_below(fig, handles, words, num_open)
     return save_figure(fig, path_stem)
 

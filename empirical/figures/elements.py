@@ -156,17 +156,24 @@ def open_ended_handle() -> tuple[Line2D, str]:
 
 
 def percent_panel(
-    ax: Axes, x: np.ndarray, y: np.ndarray, title: str, x_label: str | None, y_label: str | None
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    title: str,
+    x_label: str | None,
+    y_label: str | None,
+    least_margin: float = 0.12,
 ) -> None:
     """Probit axes with percent ticks around the finite points, and the diagonal of equal accuracy.
 
-    x, y hold probit accuracies; the limits leave a margin and never shrink below a quarter of a probit.
+    x, y hold probit accuracies; the limits leave a margin on each side of 7% of their range, and `least_margin` at least: by
+    default they never shrink below a quarter of a probit.
     """
     for values, set_limits in ((x, ax.set_xlim), (y, ax.set_ylim)):
         finite = np.asarray(values, dtype=float)
         finite = finite[np.isfinite(finite)]
         low, high = (finite.min(), finite.max()) if len(finite) else (-1.0, 1.0)
-        margin = max(0.07 * (high - low), 0.12)
+        margin = max(0.07 * (high - low), least_margin)
         set_limits(low - margin, high + margin)
     probit_axes(ax)
     for axis in (

@@ -19,6 +19,7 @@ from empirical.figures.elements import (
     OpenEnded,
     dot,
     legend_below,
+    line_between,
     mixture_label,
     mixture_marker,
     percent_panel,
@@ -41,7 +42,7 @@ def draw_mixture_forecast(
 ) -> list[Path]:
     """Write PATH_STEM.png and .pdf: one column per shift, at the largest size of the forecast.
 
-    Top, probit axes in percent: single-source models (all sizes, joined by source) and forecast mixtures as pies of their
+    Top, probit axes in percent: single-source models (from three sizes on with a line) and forecast mixtures as pies of their
     sources at `rule`'s place, with 95% intervals of the accuracy under shift (at most 14, evenly picked). Bottom: the mixtures
     with the largest forecast d' ratio (up to 12), every rule with its 95% interval, beside each source's own ratio (lines).
     """
@@ -94,8 +95,10 @@ def _plane(
         part = models[
             (models["group"] == source) & np.isfinite(models["x_probit"]) & np.isfinite(models["y_probit"])
         ]
-        by_size = part.groupby("n_train")[["x_probit", "y_probit"]].mean()
-        ax.plot(by_size["x_probit"], by_size["y_probit"], "-", color=colour, lw=0.8, zorder=2)
+        px, py = part["x_probit"].to_numpy(float), part["y_probit"].to_numpy(float)
+        if part["n_train"].nunique() >= 3 and np.ptp(px) > 0:  # a line needs three sizes, as everywhere
+            slope, intercept = np.polyfit(px, py, 1)
+            line_between(ax, float(intercept), float(slope), px, color=colour, lw=0.9, zorder=2)
         ax.plot(
             part["x_probit"], part["y_probit"], marker, ms=3.4, color=colour, mec="white", mew=0.3, zorder=3
         )
@@ -117,13 +120,18 @@ def _plane(
         if not np.isfinite([place, middle]).all():
             continue
         if np.isfinite([low, high]).all():
-            ax.plot([place, place], [low, high], color=DARK, lw=0.7, zorder=4)
+            ax.errorbar(
+                place, middle, yerr=[[middle - low], [high - middle]], ecolor=DARK, elinewidth=0.9, capsize=4.5,
+                fmt="none", zorder=4,
+            )  # fmt: skip
+            x.append(np.array([place, place]))
+            y.append(np.array([low, high]))
         mixture_marker(ax, place, middle, mixture_shares(str(row["sources"])), colours, size=6.0)
         x.append(np.array([place]))
         y.append(np.array([middle]))
     percent_panel(
         ax, np.concatenate(x), np.concatenate(y), readable(shift), f"accuracy on {readable(reference)}",
-        "accuracy under shift" if j == 0 else None,
+        "accuracy under shift" if j == 0 else None, least_margin=0.02,
     )  # fmt: skip
     return open_ended.draw(ax)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from empirical.figures.accuracy_panel import (
     PIE_SIZES,
@@ -19,6 +20,7 @@ from empirical.figures.accuracy_panel import (
     shown_mixtures,
 )
 from empirical.figures.elements import (
+    DARK,
     INK,
     PALE,
     RULE_STYLE,
@@ -168,6 +170,12 @@ def _legend(
         labels.append("ensemble of single-source models")
     if len(predictions):
         curves = one_pair(mixtures) is not None
+        if shown and not curves:
+            crowded = len(shown) > 4
+            handles.append(
+                Line2D([], [], color=PALE if crowded else DARK, lw=0.9, ls="-" if crowded else "--")
+            )
+            labels.append("a mixture's predicted line")
         for rule in [PRIMARY_RULE, *(r for r in RULES if r != PRIMARY_RULE)]:
             colour, marker, filled, label = RULE_STYLE[rule]
             dashed = curves and rule in (PRIMARY_RULE, "mediant")

@@ -85,7 +85,15 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
         drawn = ax.contour(
             x, y, values, np.log10(levels), colors=_COLOURS[region], linewidths=1, linestyles=":"
         )
-        ax.clabel(drawn, fmt=lambda level, text=label: text.format(10**level), fontsize=pt(7), manual=places)
+        texts = ax.clabel(
+            drawn,
+            fmt=lambda level, text=label: text.format(10**level),
+            fontsize=pt(7),
+            manual=places,
+            inline=False,
+        )
+        for text in texts:  # lines stay whole, and words are read on the region's tint
+            text.set_bbox({"facecolor": _TINTS[region], "edgecolor": "none", "pad": 0.4})
     for region, rows in checks.groupby("region_simulated"):
         good = rows["region"] == rows["region_simulated"]
         for mask, marker in ((good & rows["is_clear"], "o"), (good & ~rows["is_clear"], "d"), (~good, "X")):
@@ -110,10 +118,16 @@ def _diagram(fig: Figure, ax: Axes, phases: pd.DataFrame, checks: pd.DataFrame) 
         "always add": (0.02, 1.02),
         "add some": (14, 1.02),
         "add nothing": (14, 0.04),
-        "hurts first, helps later": (0.0095, 0.295),
+        "hurts first, helps later": (0.0065, 0.275),
     }.items():
         ax.text(
-            place[0], place[1], region, color=_COLOURS[region], weight="bold", ha="center", fontsize=pt(10)
+            place[0],
+            place[1],
+            region.replace(", ", ",\n"),
+            color=_COLOURS[region],
+            weight="bold",
+            ha="center",
+            fontsize=pt(10),
         )
     ax.set(
         xlim=(x[0], x[-1]),

@@ -86,7 +86,7 @@ def _models(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
     ]
     for colour, marker, rate, strength in shown:
         found = _row(tables["wrong_line_correlation"], rate, strength)["correlation_simulated"]
-        label = f"{rate:.0%} of labels flipped, s² = {strength:g}: correlation {found:+.2f}"
+        label = f"{rate:.0%} of labels flipped, s² = {strength:g}: correlation {found:+.2f}".replace("-", "−")
         line = paths[(paths["label_noise"] == rate) & (paths["strength"] == strength)]
         rows = exact[(exact["label_noise"] == rate) & (exact["strength"] == strength)]
         ax.plot(line["probit_ref_predicted"], line["probit_shift_predicted"], color=colour, lw=1.5, zorder=1)
