@@ -125,7 +125,7 @@ def _scores(ax: Axes, table: pd.DataFrame, d: int) -> None:
 
 def _differences(ax: Axes, table: pd.DataFrame, d: int) -> None:
     cells = table[table["d"] == d]
-    for colour, marker, learner in zip(_LEARNERS, MARKERS, LEARNERS, strict=True):
+    for colour, marker, learner in zip(_LEARNERS, MARKERS[: len(LEARNERS)], LEARNERS, strict=True):
         rows = cells[cells["learner"] == learner]
         gap = 100 * (rows["accuracy_simulated"] - rows["accuracy_predicted"])
         ax.errorbar(
