@@ -5,20 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from readme_words import GPU_STUDY, README, ROOT, short
 
 from empirical.filter_prediction import SingleSources, best_kept_shares, predict_filter_rules
 from empirical.filter_scoring import turn_size
 from empirical.records import read_json
 from empirical.study_folder import StudyFolder
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-GPU_STUDY = ROOT / "paper_figures/records/gpu_study"
-
-
-def short(value: float, digits: int = 3) -> str:
-    """The number as the README writes it: no zero before the point."""
-    return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
 def filter_cells(folder: Path) -> pd.DataFrame:
