@@ -161,6 +161,7 @@ def test_the_command_stops_after_its_step_and_the_line_it_says_goes_on_to_the_sa
     assert [path.name for path in out.iterdir() if ".tmp" in path.name] == []
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_of_a_group_stops_all_at_the_same_step(data: Path, tmp_path: Path) -> None:
     """Only the first one gets it; torchrun sees two processes that end by themselves, with the same status."""
     status, said = run(command(data, tmp_path / "undisturbed"), TORCHRUN)
@@ -177,7 +178,9 @@ def test_a_signal_to_one_process_of_a_group_stops_all_at_the_same_step(data: Pat
     same_results(out, tmp_path / "undisturbed")
 
 
-@pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["alone", "torchrun"])
+@pytest.mark.parametrize(
+    "launcher", [(), pytest.param(TORCHRUN, marks=pytest.mark.slow)], ids=["alone", "torchrun"]
+)
 def test_a_signal_while_the_last_checkpoint_is_written_is_obeyed(
     data: Path, tmp_path: Path, launcher: tuple[str, ...]
 ) -> None:
@@ -200,7 +203,9 @@ def stop_when_trained_a_little(process: subprocess.Popen[str], out: Path, number
     return said
 
 
-@pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["alone", "torchrun"])
+@pytest.mark.parametrize(
+    "launcher", [(), pytest.param(TORCHRUN, marks=pytest.mark.slow)], ids=["alone", "torchrun"]
+)
 def test_sigterm_from_outside(data: Path, tmp_path: Path, launcher: tuple[str, ...]) -> None:
     """To torchrun, which hands it on to each process and the decoders that it has."""
     more = ("--worker-kind", "processes", "--workers", "1")

@@ -119,6 +119,7 @@ def test_killed_and_started_again_gives_the_same_tables(tmp_path: Path) -> None:
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_when_the_reader_of_its_progress_leaves(
     smoke: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ def test_the_gap_of_finite_d_falls(record):
 
 
 def test_predictions_in_the_record_are_those_of_the_code(record):
-    some = record[(record["d"] == 250) & (record["learner"].isin(["square", "hard_margin"]))]
+    some = record[(record["d"] == 250) & (record["learner"].isin(["square", "hard_margin"]))][::4]
     again = with_predictions(some.drop(columns="accuracy_predicted"))
     np.testing.assert_allclose(again["accuracy_predicted"], some["accuracy_predicted"], atol=1e-8)
 

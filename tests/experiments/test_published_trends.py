@@ -65,6 +65,7 @@ def test_a_table_becomes_trends_a_figure_and_words(results, tmp_path):
     parsed(next_line(done.stdout))
 
 
+@pytest.mark.slow
 def test_empty_cells_are_counted_per_shift(results, tmp_path):
     table = pd.read_csv(results)
     table.loc[[1, 5], TEST_SETS["objectnet"].column] = np.nan
