@@ -12,6 +12,7 @@ from empirical.figures.pairs import MOST_PAIRS, draw_pairs, largest_common_size,
 from paper_figures.captions import Caption
 from paper_figures.committed import STUDIED, Records
 from paper_figures.predictions_vs_measurements import rule_errors
+from theory.page import current_page
 
 STUDY = STUDIED
 
@@ -22,7 +23,16 @@ def draw(records: Records, stem: Path) -> None:
 
 
 def draw_some(records: Records, stem: Path, chosen: Sequence[tuple[str, str]]) -> None:
-    """Draw these pairs."""
+    """Draw these pairs; on a slide as many of them as its height has room for, which is noted."""
+    page = current_page()
+    if page.width is not None and page.is_roomy:
+        fit = max(1, int((page.height - 1.3 * page.text_scale) / (0.75 * page.text_scale)))
+        if fit < len(chosen):
+            records.note(
+                f"a slide has room for {fit} of these {len(chosen)} pairs",
+                "python paper_figures/make_all.py (the screen's pictures hold all)",
+            )
+        chosen = list(chosen)[:fit]
     accuracies, trends, predictions = (records[name] for name in ("accuracies", "trends", "predictions"))
     draw_pairs(accuracies, trends, predictions, stem, records.reference, chosen, records.optional("overlaps"))
 
