@@ -10,7 +10,8 @@ C the variance between seeds, in which the model's own part $(1-\rho_g)B_g$ is a
 
 $\rho_g$ is measured on two seeds of one source, $\rho_{gh}$ on two different sources, per size and test set. A mixture takes the
 largest $\rho_g$ of its sources, and $\rho_{gh}$ with each of them although it has samples of them: their images' errors cancel in
-a difference less than they do in truth. Use `image_sharing`; `empirical.group_means` puts it into errors.
+a difference less than they do in truth. Its own $\rho_g$ may be larger than theirs: the error of its value alone is then a little
+too small, that of a difference is not. Use `image_sharing`; `empirical.group_means` puts it into errors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

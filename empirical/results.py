@@ -66,7 +66,7 @@ def write_results(
     ordered = [records[run.name] for run in study.runs if run.name in records]
     accuracies = accuracies_table(ordered)
     trends = fit_trends(accuracies, reference=reference)
-    overlaps = None if partial else _overlaps(folder, accuracies)
+    overlaps, lacking = (None, "") if partial else _overlaps(folder, accuracies)
     predictions = predict_mixtures(accuracies, reference=reference, overlaps=overlaps)
     write_table(accuracies, folder / "accuracies.csv")
     write_table(trends, folder / "trends.csv")
@@ -90,18 +90,23 @@ def write_results(
     summary = format_summary(accuracies, trends, predictions, scores, reference, by_source)
     if len(filter_scores):
         summary += "\n\n" + format_filter_scores(filter_scores)
+    if lacking:
+        summary += (
+            f"\n\nNo overlaps of these models ({lacking}): errors count all of the test images' noise as common to all seeds, "
+            "which is too much, and filtered pools are not predicted."
+        )
     summary += skipped_text(data_accounts(folder))
     write_text(folder / "summary.txt", summary + "\n")
     write_json(folder / "provenance.json", provenance(study, ordered, failures))
     return StudyResults(accuracies, trends, predictions, scores, summary, failures)
 
 
-def _overlaps(folder: Path, accuracies: pd.DataFrame) -> pd.DataFrame | None:
-    """Of the study's single-source models; None for records made elsewhere, without logits."""
+def _overlaps(folder: Path, accuracies: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
+    """Of the study's single-source models; None, and why, for records without logits or scores that have no overlap."""
     try:
-        return StudyFolder(folder).overlaps(accuracies)
-    except (DataError, StudyError):  # a model's scores may be constant or not numbers
-        return None
+        return StudyFolder(folder).overlaps(accuracies), ""
+    except (DataError, StudyError) as error:
+        return None, str(error)
 
 
 def _write_filtering(

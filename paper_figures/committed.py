@@ -97,7 +97,7 @@ class Records(Mapping[str, pd.DataFrame]):
 
     def optional(self, name: str) -> pd.DataFrame | None:
         """One table, None where it is missing."""
-        return self[name] if name in set(self) else None
+        return None if self.lacking([name]) else self[name]
 
     def __contains__(self, name: object) -> bool:
         return (self.folder / f"{name}.csv").exists()

@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 from readme_words import GPU_STUDY, README, short
+from scipy.special import stdtrit
 
 
 def test_the_gpu_studys_rules_and_verdicts_are_those_of_its_records() -> None:
@@ -108,3 +109,47 @@ def test_the_gpu_studys_designs_and_ensembles_are_those_of_its_records() -> None
         assert text in words, text
         assert short(sign * row["place_gain"], 2) in words
         assert f"{row['agreement_share_by_seeds']:.0%} to {row['agreement_share']:.0%}" in words
+
+
+def test_agreement_by_seeds_is_that_of_the_committed_models() -> None:
+    """Ensembles of averaged logits are in accuracies.csv, seed by seed: their seeds' error from there, cell by cell."""
+    cells = pd.read_csv(GPU_STUDY / "output_mixing.csv").query("mixing == 'logits'")
+    cells = cells[cells["seed_stderr"].notna()].set_index(["heads", "sources", "n_train", "shift"])
+    accuracies = pd.read_csv(GPU_STUDY / "accuracies.csv")
+    accuracies = accuracies[accuracies["kind"].isin(["input_mixing", "output_mixing"])]
+    wide = accuracies.assign(heads=accuracies["heads_n_train"].fillna("")).pivot(
+        index=["kind", "heads", "sources", "n_train", "seed"], columns="test_set", values="dprime"
+    )
+    ratios = wide.div(wide["reference"], axis=0)
+    mixtures = ratios.loc["input_mixing"].loc[""]
+    for heads in ("each", "share"):
+        for (n, shift), part in cells.loc[heads].groupby(["n_train", "shift"]):
+            found = (ratios.loc["output_mixing"].loc[heads][shift] - mixtures[shift]).dropna()
+            of_size = found.xs(n, level="n_train").unstack("seed")
+            residuals = of_size.sub(of_size.mean(axis=1), axis=0)
+            degrees = residuals.size - len(residuals)
+            variance = float((residuals**2).to_numpy().sum()) / degrees
+            means = of_size.mean(axis=1).loc[part.index.get_level_values("sources")].to_numpy()
+            stderr = (variance / of_size.shape[1]) ** 0.5
+            assert part["difference"].to_numpy() == pytest.approx(means, abs=1e-4)
+            assert part["seed_stderr"].to_numpy() == pytest.approx(stderr, rel=1e-2)
+            agrees = abs(means) <= stdtrit(degrees, 0.975) * stderr
+            assert (
+                (part["agrees_by_seeds"] == "yes").to_numpy() == agrees
+            ).mean() > 0.99  # five digits are kept
+
+
+def test_what_is_said_of_noise_and_of_sets_is_that_of_the_records() -> None:
+    words = " ".join(README.split())
+    scores = pd.read_csv(GPU_STUDY / "scores.csv").set_index(["shift", "rule"])
+    for shift, said in (("v2", "0.009"), ("odd_view", "0.010")):
+        for rule in ("mediant", "quadrature", "interpolated"):
+            row = scores.loc[(shift, rule)]
+            assert f"{row['rms']:.3f}" in (said, "0.010"), (shift, rule)
+            assert row["rms"] == pytest.approx(row["noise_floor"], rel=0.05), (shift, rule)
+    sets = {
+        frozenset(part.rpartition(":")[0] for part in str(sources).split("+"))
+        for sources in pd.read_csv(GPU_STUDY / "predictions.csv")["sources"].unique()
+    }
+    holding = sum("encyclopedia" in each for each in sets)
+    assert f"But {holding} of the {len(sets)} sets hold encyclopedia" in words

@@ -8,10 +8,18 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
-from empirical.group_means import common_share, group_means, image_variance, ratio_stderr
+from empirical.group_means import (
+    GroupMean,
+    SeedCovariance,
+    common_share,
+    group_means,
+    image_variance,
+    ratio_stderr,
+)
 from empirical.image_sharing import image_sharing
+from empirical.line_fits import LineFit
 from empirical.overlap import OVERLAP_COLUMNS
-from empirical.prediction import predict_mixtures
+from empirical.prediction import predict_mixtures, ratio_by_lines
 from theory.links import dprime
 
 K, IMAGES, SEEDS, N = 20, 400, 4, 1024
@@ -175,3 +183,24 @@ def test_a_test_set_that_is_all_right_costs_the_others_nothing(studies) -> None:
     assert np.isnan(seeds.matrix[2]).all()
     assert seeds.degrees == group_means(accuracies).pooled["all"].degrees
     assert group_means(both, overlaps).groups["single", "a", "", N].shared is None
+
+
+def test_a_lines_error_counts_only_what_its_seeds_share() -> None:
+    """Its images' part is that of the line, times the scale of the sources."""
+    fit = LineFit(
+        np.array([0.1, 0.5]),
+        np.eye(2) * 1e-4,
+        np.array([0.01, 0.02]),
+        np.array([0.02, 0.01]),
+        8,
+        0.9,
+        10,
+        0.0,
+    )
+    halves = []
+    for scale in (1.0, 0.5):
+        groups = [GroupMean(np.array([1.0, 0.6]), np.zeros(2), 4, np.ones(2), np.full(2, scale))]
+        seeds = SeedCovariance(np.eye(2) * 1e-4, 10)
+        halves.append(ratio_by_lines(np.ones(1), [fit], groups, None, (0, 1), seeds)[3])
+    assert np.abs(halves[0][0]).max() > 0
+    assert halves[1][0] == pytest.approx(0.5 * halves[0][0])
